@@ -1,0 +1,136 @@
+"""The transformer's shape and choices. Every default stands here, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mutransfer.checks import one_of, positive
+
+ACTIVATIONS = ("gelu", "relu2", "swiglu")
+NORMS = ("layernorm", "rmsnorm")
+POSITIONS = ("learned", "rope")
+ATTENTION_SCALES = ("table", "1/sqrt(d)", "sqrt(d0)/d")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A decoder-only transformer. Initialization and multipliers are the parametrization's business."""
+
+    width: int = 128
+    """Size of the residual stream. A sweep sets it."""
+    depth: int = 2
+    """Number of blocks (attention and MLP)."""
+    head_dim: int | None = 16
+    """Size of a head; the number of heads then grows with width. None where n_heads is given instead."""
+    n_heads: int | None = None
+    """Number of heads at every width; head_dim then grows with width. Needs head_dim=None."""
+    n_kv_heads: int | None = None
+    """Number of key/value heads at every width (grouped-query attention); None: as many as query heads."""
+    mlp_ratio: float = 4.0
+    """Hidden size of the MLP over width."""
+    activation: str = "gelu"
+    """gelu, relu2 (squared ReLU) or swiglu (gated; three matrices instead of two)."""
+    norm: str = "layernorm"
+    """layernorm or rmsnorm, before each sub-layer and before the readout."""
+    norm_gain: bool = False
+    """Learnable gains (and, for layernorm with bias, biases) of the norms."""
+    bias: bool = False
+    """Biases of the linear layers and, with norm_gain, of the layernorms."""
+    positions: str = "learned"
+    """learned (a table added to the embedding) or rope (rotary)."""
+    qk_norm: bool = False
+    """RMS-normalize queries and keys over each head."""
+    tied_embeddings: bool = False
+    """The readout shares the embedding's weight."""
+    zero_readout: bool = False
+    """Start the readout at zero (Tensor Programs V, appendix D.2)."""
+    zero_query: bool = False
+    """Start the query projections at zero (Tensor Programs V, appendix D.2)."""
+    attention_scale: str = "table"
+    """Scale of the attention logits: 1/sqrt(d), sqrt(d0)/d (d0: head_dim at base_width), or what the table says."""
+    attention_mult: float = 1.0
+    """Multiplies the attention logits at every width."""
+    embedding_mult: float = 1.0
+    """Multiplies the embedding's output at every width."""
+    output_mult: float = 1.0
+    """Multiplies the logits at every width."""
+    context: int = 64
+    """Tokens per sequence."""
+    vocab: int = 256
+    """Size of the vocabulary; 256 for bytes."""
+
+    @property
+    def heads(self) -> int:
+        """Number of query heads at this width."""
+        return self.n_heads if self.n_heads is not None else self.width // self.size_of_head
+
+    @property
+    def size_of_head(self) -> int:
+        """`head_dim` at this width."""
+        return self.head_dim if self.head_dim is not None else self.width // (self.n_heads or 1)
+
+    @property
+    def kv_heads(self) -> int:
+        """Number of key/value heads at this width."""
+        return self.heads if self.n_kv_heads is None else self.n_kv_heads
+
+    @property
+    def mlp_width(self) -> int:
+        """Hidden size of the MLP at this width."""
+        return round(self.mlp_ratio * self.width)
+
+    def validate(self) -> None:
+        """Raises ValueError on a shape that cannot be built."""
+        one_of("model.activation", self.activation, ACTIVATIONS)
+        one_of("model.norm", self.norm, NORMS)
+        one_of("model.positions", self.positions, POSITIONS)
+        one_of("model.attention_scale", self.attention_scale, ATTENTION_SCALES)
+        for name in ("width", "depth", "context", "vocab"):
+            positive(f"model.{name}", getattr(self, name))
+        positive("model.mlp_ratio", self.mlp_ratio)
+        if (self.head_dim is None) == (self.n_heads is None):
+            raise ValueError(
+                f"found model.head_dim={self.head_dim} and model.n_heads={self.n_heads}; wanted exactly one of them: "
+                "set the other to None"
+            )
+        for name in ("head_dim", "n_heads", "n_kv_heads"):
+            if getattr(self, name) is not None:
+                positive(f"model.{name}", getattr(self, name))
+        if self.head_dim is not None and self.width % self.head_dim:
+            near = max(self.head_dim, round(self.width / self.head_dim) * self.head_dim)
+            raise ValueError(
+                f"found width {self.width}; wanted a multiple of head_dim {self.head_dim}: use {near}, "
+                "or set model.head_dim"
+            )
+        if self.n_heads is not None and self.width % self.n_heads:
+            near = max(self.n_heads, round(self.width / self.n_heads) * self.n_heads)
+            raise ValueError(
+                f"found width {self.width}; wanted a multiple of n_heads {self.n_heads}: use {near}, "
+                "or set model.n_heads"
+            )
+        if self.heads % self.kv_heads:
+            raise ValueError(
+                f"found {self.heads} heads at width {self.width} and n_kv_heads {self.n_kv_heads}; wanted heads a "
+                "multiple of n_kv_heads: set model.n_kv_heads"
+            )
+        if abs(self.mlp_ratio * self.width - self.mlp_width) > 1e-9:
+            raise ValueError(
+                f"found mlp_ratio {self.mlp_ratio} at width {self.width}, a hidden size of "
+                f"{self.mlp_ratio * self.width:g}; wanted a whole number: set model.mlp_ratio"
+            )
+        if self.positions == "rope" and self.size_of_head % 2:
+            raise ValueError(f"found head_dim {self.size_of_head} with rope; wanted an even one: set model.head_dim")
+        if self.zero_readout and self.tied_embeddings:
+            raise ValueError(
+                "found zero_readout with tied_embeddings; wanted one of them: a zero table would never learn its inputs"
+            )
+
+
+GPT2 = ModelConfig(norm_gain=True, bias=True, tied_embeddings=True)
+"""After Radford et al. 2019: layernorm with gains, biases, learned positions, GELU, tied embeddings."""
+
+LLAMA = ModelConfig(norm="rmsnorm", norm_gain=True, activation="swiglu", mlp_ratio=3.5, positions="rope", n_kv_heads=2)
+"""After Llama 3 (2407.21783, table 3): RMSNorm with gains, SwiGLU at ratio 3.5, rotary positions, grouped queries."""
+
+PRESETS: Mapping[str, ModelConfig] = {"default": ModelConfig(), "gpt2": GPT2, "llama": LLAMA}
