@@ -1,9 +1,167 @@
-"""Words of the command line as values: ranges of learning rates, lists with commas or spaces."""
+"""Words of the command line as configs: ranges of learning rates, lists with commas or spaces, presets, overrides."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import io
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mutransfer.checks import one_of
+from mutransfer.config import PRESETS, InitConfig, ModelConfig, OptimizerConfig, SweepConfig
+
+T = TypeVar("T")
+
+LISTS = ("--widths", "--lrs", "--parametrizations")
+"""Options whose values may be separated by commas or spaces."""
+
+
+@dataclass(frozen=True)
+class ResultArguments:
+    """Arguments of status and report."""
+
+    result: str
+    """A result folder, such as results/width_transfer."""
+
+
+@dataclass(frozen=True)
+class RecommendArguments:
+    """Arguments of recommend."""
+
+    result: str
+    """A result folder, such as results/width_transfer."""
+    width: int
+    """The width to train at."""
+    arm: str | None = None
+    """The arm to follow; None: the first whose verdict is that it transfers."""
+    steps: int | None = None
+    """Steps of the run to come; None: as many as the rate was tuned at."""
+    batch_size: int | None = None
+    """Batch size of the run to come; None: the one that the rate was tuned at."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True)
+class ExplainArguments:
+    """Arguments of explain."""
+
+    width: int
+    """The width of the model."""
+    parametrization: str = "mup"
+    """sp, sp_fixed_std, mup (Table 8), mup_table3 or mup_table9."""
+    base_width: int = SweepConfig.base_width
+    """The width at which every parametrization is the same model."""
+    lr: str = "1"
+    """The base rate, such as 0.003 or 2^-8."""
+    format: str = "table"
+    """table, json or csv."""
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    init: InitConfig = dataclasses.field(default_factory=InitConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+
+
+def read_sweep(command: str, words: list[str]) -> SweepConfig:
+    """The sweep that the words ask for: the experiment's or the default one, with its preset and overrides."""
+    default = SweepConfig()
+    if words and not words[0].startswith("-"):
+        from mutransfer.experiment import load_experiment
+
+        default, words = load_experiment(words[0]), words[1:]
+    if "--preset" in words:
+        name, words = _take(words, "--preset")
+        one_of("preset", name, PRESETS)
+        default = dataclasses.replace(default, model=PRESETS[name])
+    return parse(command, SweepConfig, _split_lists(words), default, f"{command} [EXPERIMENT]")
+
+
+def with_preset(words: list[str]) -> list[str]:
+    """`--preset NAME` as overrides of the model, before the others, which win."""
+    if "--preset" not in words:
+        return words
+    name, words = _take(words, "--preset")
+    one_of("preset", name, PRESETS)
+    preset, default = dataclasses.asdict(PRESETS[name]), dataclasses.asdict(ModelConfig())
+    chosen = []
+    for field_name, value in preset.items():
+        if value != default[field_name]:
+            flag = f"--model.{field_name.replace('_', '-')}"
+            chosen += [flag] if value is True else [flag, str(value)]
+    return [*chosen, *words]
+
+
+def _take(words: list[str], flag: str) -> tuple[str, list[str]]:
+    at = words.index(flag)
+    if at + 1 == len(words):
+        raise ValueError(f"found {flag} without a value; wanted a name after it: {', '.join(PRESETS)}")
+    return words[at + 1], words[:at] + words[at + 2 :]
+
+
+def _split_lists(words: list[str]) -> list[str]:
+    """Lists with commas as words, and ranges of rates as numbers."""
+    result: list[str] = []
+    at = 0
+    while at < len(words):
+        word = words[at]
+        at += 1
+        flag, equals, value = word.partition("=")
+        if flag not in LISTS:
+            result.append(word)
+            continue
+        values = [value] if equals else []
+        while at < len(words) and not words[at].startswith("--"):
+            values.append(words[at])
+            at += 1
+        if not values:
+            raise ValueError(f"found {flag} without a value; wanted one or more after it")
+        result += [flag, *(map(repr, parse_lrs(values)) if flag == "--lrs" else split_words(values))]
+    return result
+
+
+def one_lr(word: str) -> float:
+    lrs = parse_lrs([word])
+    if len(lrs) != 1:
+        raise ValueError(f"found {len(lrs)} learning rates in {word!r}; wanted one")
+    return lrs[0]
+
+
+def parse(command: str, cls: type[T], words: list[str], default: T | None = None, usage: str = "") -> T:
+    """Arguments as a dataclass. tyro explains a mistake in a box; here it is one line, as everywhere."""
+    from typing import Annotated
+
+    import tyro
+
+    positional = "result" in {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    target: Any = Annotated[cls, tyro.conf.configure(tyro.conf.FlagCreatePairsOff)]
+    if positional:
+        words = ["--result", *words] if words and not words[0].startswith("-") else words
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            arguments: T = (
+                tyro.cli(target, args=words, prog=f"mutransfer {usage or command}")
+                if default is None
+                else tyro.cli(target, args=words, default=default, prog=f"mutransfer {usage or command}")
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise ValueError(f"{_first_lines(told.getvalue())}; `mutransfer {command} --help` lists the options") from None
+    return arguments
+
+
+def _first_lines(box: str) -> str:
+    """The text of tyro's box up to its first rule, as one line."""
+    lines = []
+    for line in box.splitlines()[1:]:
+        text = line.strip("│╭╰╮╯ ")
+        if text.startswith("─") or line.startswith("╰"):
+            break
+        lines.append(text)
+    return " ".join(lines)
 
 
 def parse_lrs(words: Iterable[str]) -> tuple[float, ...]:

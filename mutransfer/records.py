@@ -12,11 +12,12 @@ import os
 import warnings
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from mutransfer.config import SCHEMA
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ def drop_torn_tail(path: Path) -> None:
 
 def to_frame(records: list[Record]) -> pd.DataFrame:
     """Records as a DataFrame, a row each, with `log2_lr` beside `lr`; `config` and `versions` are left out."""
+    import pandas as pd  # here, so that `status` need not wait for it
+
     names = [f.name for f in fields(Record) if f.name not in ("config", "versions")]
     frame = pd.DataFrame([{name: getattr(record, name) for name in names} for record in records], columns=names)
     for name in ("init_loss", "final_loss", "val_loss", "mean_loss", "lr"):

@@ -36,7 +36,7 @@ class ModelConfig:
     norm_gain: bool = False
     """Learnable gains (and, for layernorm with bias, biases) of the norms."""
     bias: bool = False
-    """Biases of the linear layers and, with norm_gain, of the layernorms."""
+    """Biases of the attention and MLP maps and, with norm_gain, of the layernorms."""
     positions: str = "learned"
     """learned (a table added to the embedding) or rope (rotary)."""
     qk_norm: bool = False

@@ -34,12 +34,14 @@ class InitConfig:
     """The embedding's standard deviation under fan_in (one-hot inputs have no fan-in to speak of)."""
     position_std: float = 0.1
     """The learned position table's standard deviation under fan_in."""
+    readout_scale: float = 1.0
+    """Multiplies the readout's standard deviation at base_width."""
     residual_scaling: bool = True
     """Divide the standard deviation of projections that write to the residual stream by sqrt(2 depth) (GPT-2)."""
 
     def validate(self) -> None:
         one_of("init.base", self.base, BASE_INITS)
-        for name in ("std", "embedding_std", "position_std"):
+        for name in ("std", "embedding_std", "position_std", "readout_scale"):
             positive(f"init.{name}", getattr(self, name))
 
 

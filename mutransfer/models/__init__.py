@@ -1,0 +1,5 @@
+"""Plain modules with plain-float multipliers."""
+
+from mutransfer.models.transformer import Transformer
+
+__all__ = ["Transformer"]

@@ -1,0 +1,54 @@
+# Widths, rates and the like may be separated by commas or spaces: make sweep WIDTHS=64,128,256 LRS=2^-10..2^-4
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+comma := ,
+list = $(subst $(comma), ,$(1))
+flag = $(if $(strip $(2)),--$(1) $(call list,$(2)))
+
+SWEEP_FLAGS = $(call flag,widths,$(WIDTHS)) $(call flag,seeds,$(SEEDS)) $(call flag,lrs,$(LRS)) \
+	$(call flag,parametrizations,$(PARAMETRIZATIONS)) $(call flag,steps,$(STEPS)) $(call flag,device,$(DEVICE)) \
+	$(call flag,search,$(SEARCH)) $(call flag,executor,$(EXECUTOR)) \
+	$(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep report test slow lint format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
+	@echo
+	@echo '  sweep takes WIDTHS SEEDS LRS PARAMETRIZATIONS STEPS DATA DEVICE SEARCH EXECUTOR OUT EXPERIMENT ARGS'
+
+setup: $(READY) ## build .venv with everything pinned in constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $@
+
+sweep: $(READY) ## run, resume or extend a sweep; ends in the verdict and results/NAME/report.html
+	$(BIN)/mutransfer sweep $(EXPERIMENT) $(SWEEP_FLAGS) $(ARGS)
+
+report: $(READY) ## write the figures and report.html of RESULT again from its records
+	$(BIN)/mutransfer report $(or $(RESULT),results/width_transfer)
+
+test: $(READY) lint ## lint, type-check and run the tests
+	$(BIN)/python -m pytest -q
+
+slow: $(READY) ## run the tests that take minutes
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(READY) ## ruff, mypy --strict and the layering contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## let ruff format and fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove .venv and caches (results stay)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

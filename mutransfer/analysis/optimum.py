@@ -1,0 +1,163 @@
+"""Where the best learning rate is at each width, and how sure that is.
+
+With m the minimum of the ridge quartic p, phi = (1, z, .., z^4), V the posterior covariance of its coefficients and G
+the derivative of m by each run's loss (implicit function theorem, dm = -phi'(m)' dbeta / p''(m)), the variance of m is
+
+    v = kappa^2 sigma^2 |G|^2                              noise; sigma^2 and kappa^2 are in noise.py
+    B = 0.6 (phi'(m)' V phi'(m) / p''(m)^2 - sigma^2 |G|^2)      shape: what a quartic cannot know of the true curve
+
+and the interval is m +- t sqrt(v + B), with t's degrees of freedom by Satterthwaite (1946). The widths of one arm are
+estimated together, because they share the noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mutransfer.analysis.curve import Array, Curve
+from mutransfer.analysis.interval import Estimate
+from mutransfer.analysis.noise import SINGLE_TILT, TILT_DF, Noise, repeated_noise, residual_noise, tilt
+from mutransfer.analysis.quartic import FEWEST_RATES, Quartic, fit, window
+
+SHAPE = 0.6
+"""The part of the posterior's shape variance that is counted: all of it covers too often."""
+ITERATIONS = 3
+"""Of the fit's weights."""
+FLAT_RANGE = 5.0
+"""Mean losses that differ by less than this many standard errors show no optimum: 4.95 is the 95% point of the
+studentized range of 7 equal means at 12 degrees of freedom."""
+
+INTERIOR, CENSORED_LOW, CENSORED_HIGH, FLAT, TOO_FEW = "interior", "censored_low", "censored_high", "flat", "too_few"
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best learning rate at one width.
+
+    `status` is one of
+
+        interior                      an estimate with its interval
+        censored_low, censored_high   losses fall towards the lowest or highest rate tried, which is `log2_lr`: the
+                                      optimum may lie beyond it
+        flat                          the rates tried do as well as each other, as far as their noise tells
+        too_few                       fewer than three rates to fit through
+
+    Where it is flat or too_few, `log2_lr` is the best rate tried. `loss` is the loss at `log2_lr`, fitted where it is
+    interior and else measured; None where all trials diverged.
+    """
+
+    width: int
+    log2_lr: float
+    ci_low: float | None
+    ci_high: float | None
+    loss: float | None
+    status: str
+    noise: float = 0.0
+    """Variance of log2_lr from noise, v; 0 where it is not interior."""
+    shape: float = 0.0
+    """Variance of log2_lr from the curve's shape, B; 0 where it is not interior."""
+    df: float = math.inf
+    """Degrees of freedom of `noise`."""
+    quartic: Quartic | None = field(default=None, compare=False, repr=False)
+    """The fitted curve, where there is one."""
+    covariance: Array | None = field(default=None, compare=False, repr=False)
+    """Covariance of its coefficients, noise and shape as in v + B."""
+
+    @property
+    def interior(self) -> bool:
+        """Whether there is an estimate."""
+        return self.status == INTERIOR
+
+    @property
+    def estimate(self) -> Estimate:
+        """log2_lr with the parts of its variance. Only where it is interior."""
+        return Estimate(self.log2_lr, ((self.noise, self.df), (self.shape, math.inf)))
+
+    def fitted(self, log2_lr: Array) -> Array:
+        """The fitted loss at each rate, NaN outside the rates that were fitted."""
+        if self.quartic is None:
+            return np.full(np.shape(log2_lr), np.nan)
+        inside = (log2_lr >= self.quartic.points.low) & (log2_lr <= self.quartic.points.high)
+        return np.where(inside, self.quartic(log2_lr), np.nan)
+
+
+def optima(curves: Sequence[Curve]) -> tuple[Optimum, ...]:
+    """The optimum of every curve. The curves are one arm's, and share what is known of the noise."""
+    windows = {curve.width: window(curve) for curve in curves}
+    fitted = {width: points for width, points in windows.items() if points is not None}
+    repeated = repeated_noise(list(fitted.values()))
+    quartics: dict[int, Quartic] = {}
+    for _ in range(ITERATIONS):
+        noise = repeated or residual_noise(list(quartics.values()))
+        quartics = {width: fit(points, noise.variance, quartics.get(width)) for width, points in fitted.items()}
+    kappa = tilt(list(quartics.values()), noise) if repeated else Noise(SINGLE_TILT, TILT_DF)
+    return tuple(_optimum(curve, quartics.get(curve.width), noise, kappa) for curve in curves)
+
+
+def _optimum(curve: Curve, quartic: Quartic | None, noise: Noise, kappa: Noise) -> Optimum:
+    means = curve.means
+    status = _status(curve, quartic, noise)
+    best = {CENSORED_LOW: 0, CENSORED_HIGH: len(means) - 1}.get(status, int(np.argmin(means)))
+    tried = Optimum(
+        width=curve.width,
+        log2_lr=float(curve.log2_lr[best]),
+        ci_low=None,
+        ci_high=None,
+        loss=float(means[best]) if np.isfinite(means[best]) else None,
+        status=status,
+        quartic=quartic,
+    )
+    if not tried.interior:
+        return tried
+    if quartic is None or quartic.minimum is None:
+        # The neighbours are worse or diverged, but no quartic with a minimum goes through: known to one grid step, by
+        # the bracket and not by the noise.
+        step = float(np.max(np.diff(curve.log2_lr[best - 1 : best + 2])))
+        found = replace(tried, noise=step**2, quartic=None)
+    else:
+        gradient = quartic.minimum_gradient()
+        of_noise = noise.variance * quartic.influence @ quartic.influence.T
+        of_shape = SHAPE * (quartic.posterior - of_noise)
+        found = replace(
+            tried,
+            log2_lr=quartic.minimum,
+            loss=float(quartic(quartic.minimum)),
+            noise=kappa.variance * float(gradient @ of_noise @ gradient),
+            shape=max(0.0, float(gradient @ of_shape @ gradient)),
+            df=1 / (1 / noise.df + 1 / kappa.df),
+            covariance=kappa.variance * of_noise + of_shape,
+        )
+    interval = found.estimate.interval
+    if interval.ci_low <= curve.log2_lr[0] and interval.ci_high >= curve.log2_lr[-1]:
+        return replace(tried, status=FLAT)
+    return replace(found, ci_low=interval.ci_low, ci_high=interval.ci_high)
+
+
+def _status(curve: Curve, quartic: Quartic | None, noise: Noise) -> str:
+    """The status by measured and fitted losses; an interval as wide as the range of rates can still make it flat."""
+    means = curve.means
+    finite = means[np.isfinite(means)]
+    if len(means) < FEWEST_RATES:
+        return TOO_FEW
+    if len(finite) >= FEWEST_RATES and np.ptp(finite) < FLAT_RANGE * math.sqrt(noise.variance / len(curve.losses)):
+        return FLAT
+    best = int(np.argmin(means))
+    # argmin takes the first of equals: where every trial diverged, the lowest rate.
+    if best == 0:
+        return CENSORED_LOW
+    if best == len(means) - 1:
+        return CENSORED_HIGH
+    if quartic is None:
+        return TOO_FEW
+    if quartic.minimum is None:
+        # The fit falls towards one end of its window. Where no trial lies beyond that end, the optimum may.
+        points = quartic.points
+        falls_low = bool(quartic(points.low) < quartic(points.high))
+        end, last = (points.low, curve.log2_lr[0]) if falls_low else (points.high, curve.log2_lr[-1])
+        if end == last:
+            return CENSORED_LOW if falls_low else CENSORED_HIGH
+    return INTERIOR

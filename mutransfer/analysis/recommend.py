@@ -1,0 +1,93 @@
+"""The learning rate to train a wide model with, from the narrow ones that were tuned.
+
+The rate is that of the least-squares line through the measured optima at log2 width, the line whose slope the verdict
+judges: a mean of the optima would be as good only if the slope were known to be 0, and at 16 times the largest width
+even a slope of 0.05 is 0.2 octaves. Its interval is one for the optimum of a new width (`line.prediction`): it holds
+the slope's uncertainty, which grows with the distance, the common error of the curves' shape, and the scatter of
+optima about a straight line. It cannot hold a bend beyond the measured widths.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mutransfer.analysis.line import prediction
+from mutransfer.analysis.transfer import Analysis, Horizon
+from mutransfer.analysis.verdict import TRANSFERS
+
+HORIZON_FACTOR = 2.0
+"""Up to this factor in tokens or batch a rate is handed on with a label: the optimal rate falls about as tokens^-0.3
+(Bjorck et al. 2024, arXiv 2409.19913) and rises about as batch^0.5 (Malladi et al. 2022, arXiv 2205.10287), half an
+octave or less."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The base learning rate for one width, with its 95% interval."""
+
+    arm: str
+    parametrization: str
+    width: int
+    lr: float
+    ci_low: float
+    ci_high: float
+    extrapolation: float
+    """Octaves of width from the nearest measured optimum's, 0 between measured ones."""
+    expected_regret: float | None
+    """Nats per token lost on average because the rate is uncertain: half the second derivative of the loss at the
+    widest fitted optimum times the variance of log2 lr. None where no curve was fitted."""
+    horizon: Horizon
+    """The training it was tuned for."""
+
+
+def recommend(analysis: Analysis, arm: str, width: int) -> Recommendation:
+    """The learning rate at `width`. Raises ValueError where the arm's verdict is not that it transfers."""
+    result = analysis.arm(arm)
+    if width < 1:
+        raise ValueError(f"found width {width}; wanted 1 or more")
+    if result.verdict != TRANSFERS:
+        raise ValueError(
+            f"found the verdict {result.verdict} for {arm} ({result.reason}); wanted {TRANSFERS}: "
+            f"no rate measured here is known to serve width {width}"
+        )
+    interior = [optimum for optimum in result.optima if optimum.interior]
+    predicted = prediction(interior, width)
+    interval = predicted.interval
+    octaves = [math.log2(optimum.width) for optimum in interior]
+    bends = [fit.derivative(optimum.log2_lr, 2) for optimum in interior if (fit := optimum.quartic) is not None]
+    return Recommendation(
+        arm=arm,
+        parametrization=result.parametrization,
+        width=width,
+        lr=2.0**interval.estimate,
+        ci_low=2.0**interval.ci_low,
+        ci_high=2.0**interval.ci_high,
+        extrapolation=max(0.0, math.log2(width) - max(octaves), min(octaves) - math.log2(width)),
+        expected_regret=bends[-1] / 2 * predicted.variance if bends else None,
+        horizon=result.horizon,
+    )
+
+
+def horizon_note(recommendation: Recommendation, steps: int | None = None, batch_size: int | None = None) -> str:
+    """What training the rate was tuned for, and, where `steps` or `batch_size` ask for another, how far off that is.
+
+    Raises ValueError where tokens or batch differ by more than HORIZON_FACTOR.
+    """
+    tuned = recommendation.horizon
+    note = (
+        f"tuned at {tuned.steps} steps of {tuned.batch_size} x {tuned.context} tokens ({tuned.tokens:,} in all) "
+        f"on {tuned.data}"
+    )
+    batch = (batch_size or tuned.batch_size) / tuned.batch_size
+    tokens = (steps or tuned.steps) / tuned.steps * batch
+    if batch == tokens == 1:
+        return note
+    asked = f"{tokens:.3g} times the tokens and {batch:.3g} times the batch"
+    if max(tokens, 1 / tokens, batch, 1 / batch) > HORIZON_FACTOR:
+        raise ValueError(
+            f"found {asked} of the training that the rate was tuned at; wanted at most a factor {HORIZON_FACTOR:g} in "
+            "each, because the optimal rate falls with tokens and rises with batch: tune the small widths again with "
+            "the steps and batch to be used"
+        )
+    return f"{note}; asked for {asked}: the optimal rate falls with tokens and rises with batch, so it may be off"

@@ -1,0 +1,127 @@
+"""Does the best learning rate transfer across widths? From a frame of trials to plain results.
+
+transfer_slope     d log2 lr* / d log2 width, octaves of rate per doubling of width; muP predicts 0
+transfer_regret    what the smallest width's rate costs at the largest, nats per token
+verdict            transfers, does_not_transfer or inconclusive
+slope_difference   of every two arms, the first minus the second
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import pandas as pd
+
+from mutransfer.analysis.curve import curves
+from mutransfer.analysis.interval import Interval
+from mutransfer.analysis.line import slope
+from mutransfer.analysis.optimum import Optimum, optima
+from mutransfer.analysis.regret import Regret, regret
+from mutransfer.analysis.verdict import judge, reason, sentence
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """The training that the rates were tuned for; the optimal rate depends on it."""
+
+    steps: int
+    tokens: int
+    batch_size: int
+    context: int
+    data: str
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """What the trials of one arm say; `optima` ascend in width."""
+
+    arm: str
+    parametrization: str
+    horizon: Horizon
+    optima: tuple[Optimum, ...]
+    transfer_slope: Interval | None
+    transfer_regret: Regret | None
+    verdict: str
+    reason: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a sweep says. The arms are in the order of the frame; `slope_difference` is keyed "sp-mup"."""
+
+    experiment: str
+    axis: str
+    tolerance: float
+    loss: str
+    arms: tuple[ArmResult, ...]
+    slope_difference: Mapping[str, Interval]
+
+    def arm(self, name: str) -> ArmResult:
+        """The arm of that name. Raises ValueError where there is none."""
+        for result in self.arms:
+            if result.arm == name:
+                return result
+        raise ValueError(f"found no arm {name!r}; wanted one of {', '.join(result.arm for result in self.arms)}")
+
+
+def analyze(frame: pd.DataFrame, tolerance: float, loss: str = "final_loss") -> Analysis:
+    """The analysis of a frame of trials (`records.to_frame`) by the loss in one of its columns, in nats per token.
+
+    The slopes of two arms are taken as independent. Arms share their seeds, and at base_width even their runs, so
+    their errors have a positive covariance, and the interval of the difference is rather too wide than too narrow.
+    Raises ValueError where there are no trials, where they mix experiments or data, or where an arm mixes anything but
+    rates, seeds and widths.
+    """
+    if frame.empty:
+        raise ValueError("found no trials; wanted at least one that finished: run the sweep first")
+    for name in ("experiment", "data_fingerprint"):
+        values = sorted({str(value) for value in frame[name]})
+        if len(values) != 1:
+            raise ValueError(
+                f"found {len(values)} values of {name} ({', '.join(values)}); wanted one: analyze their trials apart"
+            )
+    arms = {
+        str(name): _analyze_arm(str(name), frame[frame["arm"] == name], tolerance, loss)
+        for name in dict.fromkeys(frame["arm"])
+    }
+    slopes = {name: line for name, result in arms.items() if (line := slope(result.optima)) is not None}
+    return Analysis(
+        experiment=str(frame["experiment"].iloc[0]),
+        axis="width",
+        tolerance=tolerance,
+        loss=loss,
+        arms=tuple(arms.values()),
+        slope_difference={
+            f"{one}-{other}": slopes[one].minus(slopes[other]).interval for one, other in combinations(slopes, 2)
+        },
+    )
+
+
+def _analyze_arm(name: str, trials: pd.DataFrame, tolerance: float, loss: str) -> ArmResult:
+    measured = curves(trials, loss)
+    found = optima(measured)
+    line = slope(found)
+    interval = None if line is None else line.interval
+    cost = regret(found[0], found[-1], measured[-1])
+    verdict, why = judge(found, tolerance), reason(found, tolerance)
+    first = trials.iloc[0]
+    return ArmResult(
+        arm=name,
+        parametrization=str(first["parametrization"]),
+        horizon=Horizon(
+            steps=int(first["steps"]),
+            tokens=int(first["tokens"]),
+            batch_size=int(first["batch_size"]),
+            context=int(first["context"]),
+            data=str(first["data"]),
+        ),
+        optima=found,
+        transfer_slope=interval,
+        transfer_regret=cost,
+        verdict=verdict,
+        reason=why,
+        sentence=sentence(name, verdict, found, interval, cost, why),
+    )

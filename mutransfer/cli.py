@@ -1,0 +1,253 @@
+"""The command line: reads arguments, calls one function, prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mutransfer.arguments import (
+    ExplainArguments,
+    RecommendArguments,
+    ResultArguments,
+    one_lr,
+    parse,
+    read_sweep,
+    with_preset,
+)
+from mutransfer.checks import one_of
+
+if TYPE_CHECKING:
+    from mutransfer.result import Result
+
+USAGE = 2
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0, 1 for an error, 2 for bad input, 130 for Ctrl-C."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    warnings.showwarning = _show_warning
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if words else USAGE
+    try:
+        one_of("command", words[0], COMMANDS)
+        COMMANDS[words[0]].run(words[1:])
+    except ValueError as error:
+        return _complain(str(error), USAGE)
+    except KeyboardInterrupt:
+        return _complain(f"interrupted; what is done is kept. To go on: {_command(words)}", INTERRUPTED)
+    except RuntimeError as error:
+        if type(error).__module__.partition(".")[0] != "mutransfer":
+            raise
+        return _complain(str(error), 1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return 0
+
+
+def plan(words: list[str]) -> None:
+    """Print what a sweep would run, and what it costs on this machine."""
+    from rich.table import Table
+
+    from mutransfer import records
+    from mutransfer.data import load_corpus
+    from mutransfer.sweep.executors import local_device, local_slots, train_trials
+    from mutransfer.sweep.folder import ResultFolder, read_origin
+    from mutransfer.sweep.plan import estimate, time_trials
+    from mutransfer.sweep.progress import format_seconds
+
+    config = read_sweep("plan", words)
+    config.validate()
+    corpus = load_corpus(config.data)
+    corpus.check(config.model.context, config.model.vocab)
+    device, slots = local_device(config.device, config.gpus_per_trial), local_slots(config)
+    folder = ResultFolder(Path(config.folder))
+    recorded = records.read(folder.records) if read_origin(folder) and folder.records.exists() else []
+    timings = time_trials(config, corpus, device, train_trials)
+    planned = estimate(config, timings, slots, recorded)
+    table = Table("arm", "width", "trials", "parameters", "FLOPs", "time, one by one")
+    for row in planned.rows:
+        seconds = format_seconds(row.seconds) if row.seconds is not None else "not timed"
+        table.add_row(row.arm, str(row.width), str(row.trials), f"{row.params:,}", f"{row.flops:.2e}", seconds)
+    _console().print(table)
+    total = format_seconds(planned.seconds) if planned.seconds is not None else "not timed"
+    print(f"{planned.trials} trials, {planned.flops:.2e} FLOPs, about {total} with {slots} at once on {device}")
+    if recorded:
+        print(f"{len(recorded)} trials are recorded in {folder.path} already")
+
+
+def sweep(words: list[str]) -> None:
+    """Run, resume or extend a sweep; print the verdict and write the report."""
+    from mutransfer.result import read_result, write_result
+    from mutransfer.sweep.driver import run_sweep
+    from mutransfer.sweep.progress import watch
+
+    config = read_sweep("sweep", words)
+    outcome = run_sweep(config, command=_command(["sweep", *words]), listener=watch(_console()))
+    result = read_result(outcome.folder)
+    write_result(result)
+    _print_result(result)
+
+
+def status(words: list[str]) -> None:
+    """Print how far a sweep is, from its folder alone."""
+    from rich.table import Table
+
+    from mutransfer.sweep.progress import format_seconds
+    from mutransfer.sweep.status import status as read_status
+
+    found = read_status(Path(parse("status", ResultArguments, words).result))
+    table = Table("arm", "width", "done", "diverged", "to run")
+    for cell in found.cells:
+        table.add_row(cell.arm, str(cell.width), str(cell.done), str(cell.diverged), str(cell.to_run))
+    _console().print(table)
+    parts = [f"{found.done} of {found.planned} trials done", f"{found.diverged} diverged", f"{found.failed} failed"]
+    if found.driver is not None:
+        parts.append(f"{len(found.running)} running under process {found.driver.pid} on {found.driver.host}")
+    if found.seconds_left:
+        parts.append(f"{format_seconds(found.seconds_left)} left")
+    print(", ".join(parts))
+    if found.driver is None and found.done < found.planned:
+        print(f"not running; to go on: {found.command}")
+
+
+def report(words: list[str]) -> None:
+    """Write the tables, figures, report.html and summary.json of a result folder from its records alone."""
+    from mutransfer.result import read_result, write_result
+
+    result = read_result(Path(parse("report", ResultArguments, words).result))
+    write_result(result)
+    _print_result(result)
+
+
+def recommend(words: list[str]) -> None:
+    """Print the learning rate for another width, with its interval, for each group of parameters."""
+    from mutransfer.advice import advise, describe
+
+    arguments = parse("recommend", RecommendArguments, words)
+    advice = advise(Path(arguments.result), arguments.width, arguments.arm, arguments.steps, arguments.batch_size)
+    print(json.dumps(dataclasses.asdict(advice), indent=1) if arguments.json else describe(advice))
+
+
+def explain(words: list[str]) -> None:
+    """Print every parameter's role, initialization, multipliers, learning rate and weight decay."""
+    from mutransfer.parametrization import build_transformer
+
+    arguments = parse("explain", ExplainArguments, with_preset(words))
+    one_of("format", arguments.format, ("table", "json", "csv"))
+    arguments.optimizer.validate()
+    built = build_transformer(
+        dataclasses.replace(arguments.model, width=arguments.width),
+        arguments.parametrization,
+        base_width=arguments.base_width,
+        init=arguments.init,
+        device="meta",
+    )
+    optimizer = arguments.optimizer
+    frame = built.explain(
+        one_lr(arguments.lr),
+        weight_decay=optimizer.weight_decay,
+        eps=optimizer.eps,
+        optimizer=optimizer.name,
+        decay_mode=optimizer.decay_mode,
+        decay_vectors=optimizer.decay_vectors,
+        scale_eps=optimizer.scale_eps,
+    )
+    if arguments.format == "json":
+        print(frame.to_json(orient="records", indent=1))
+    elif arguments.format == "csv":
+        print(frame.to_csv(index=False), end="")
+    else:
+        print(f"{built.table.name} at width {arguments.width}, base width {arguments.base_width}: {built.table.source}")
+        print(frame.drop(columns="source").to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+
+
+class Command(NamedTuple):
+    run: Callable[[list[str]], None]
+    arguments: str
+    summary: str
+
+
+COMMANDS = {
+    "plan": Command(plan, "[EXPERIMENT] [overrides]", "what would run: trials, FLOPs, minutes on this machine"),
+    "sweep": Command(sweep, "[EXPERIMENT] [overrides]", "run, resume or extend; ends in the verdict and the report"),
+    "status": Command(status, "RESULT", "done, running, diverged, failed, time left"),
+    "report": Command(report, "RESULT", "tables, figures, report.html, summary.json from the records alone"),
+    "recommend": Command(recommend, "RESULT --width W", "the lr to use there, with its interval, per parameter group"),
+    "explain": Command(explain, "--width W", "every parameter: role, init, multipliers, lr, weight decay, source"),
+}
+
+
+def _usage() -> str:
+    lines = [f"  mutransfer {name + ' ' + c.arguments:34} {c.summary}" for name, c in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Which learning rate to train the big model with, and how sure you can be.",
+            "",
+            *lines,
+            "",
+            "`mutransfer COMMAND --help` lists its options. Without EXPERIMENT, sweep runs the default width study.",
+        ]
+    )
+
+
+def _print_result(result: Result) -> None:
+    from rich.table import Table
+
+    from mutransfer.report import optima_table
+
+    table = Table("arm", "width", "log2 lr*", "95% interval", "lr*", "loss there", "optimum")
+    for row in optima_table(result.analysis).to_dict("records"):
+        known = row["ci_low"] == row["ci_low"]
+        interval = f"{row['ci_low']:.2f} .. {row['ci_high']:.2f}" if known else "unknown"
+        loss = f"{row['loss']:.4f}" if row["loss"] == row["loss"] else "unknown"
+        table.add_row(
+            row["arm"],
+            str(row["width"]),
+            f"{row['log2_lr']:.2f}",
+            interval,
+            f"{row['optimal_lr']:.3g}",
+            loss,
+            row["status"],
+        )
+    console = _console()
+    console.print(table)
+    for arm in result.analysis.arms:
+        console.print(arm.sentence, soft_wrap=True, markup=False, highlight=False)
+    for pair, difference in result.analysis.slope_difference.items():
+        print(
+            f"{pair}: the slopes differ by {difference.estimate:+.2f} "
+            f"(95% CI {difference.ci_low:+.2f}..{difference.ci_high:+.2f})"
+        )
+    print(f"{result.folder / 'report.html'}")
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _command(words: Sequence[str]) -> str:
+    return shlex.join(["mutransfer", *words])
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"mutransfer: {message}", file=sys.stderr)
+    return code
+
+
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
+    print(f"mutransfer: warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Corpora as token arrays, and batches of them.
+
+The batch at step t depends on (corpus, seed, t) and the batch's shape only, so trials of one seed see the same batches
+at every width and rate (common random numbers); validation batches are the same for all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutransfer.checks import nearest
+
+VALIDATION_FRACTION = 0.05
+"""Tail of every corpus that training never sees."""
+
+SOURCES = ("stdlib", "text:PATH", "tokens:PATH")
+
+Tokens = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus split into `train` and `val` tokens (1-D, uint8 or uint16), with the digest of all of them."""
+
+    name: str
+    fingerprint: str
+    vocab: int
+    train: Tokens
+    val: Tokens
+
+    def check(self, context: int, vocab: int) -> None:
+        """Raises ValueError if a split is shorter than one sequence, or a token lies outside the model's vocabulary."""
+        for split, tokens in (("training", self.train), ("validation", self.val)):
+            if len(tokens) < context + 1:
+                needed = round((context + 1) / VALIDATION_FRACTION) + 1
+                raise ValueError(
+                    f"found {len(tokens)} {split} tokens in {self.name}; wanted at least context + 1 = {context + 1}: "
+                    f"give a corpus of {needed} tokens or more, or lower model.context"
+                )
+        if self.vocab > vocab:
+            raise ValueError(
+                f"found token {self.vocab - 1} in {self.name}; wanted tokens below model.vocab {vocab}: "
+                f"set model.vocab to {self.vocab} or more"
+            )
+
+
+def load_corpus(spec: str) -> Corpus:
+    """The corpus that `spec` names.
+
+    `stdlib`: the bytes of Python's own standard-library source, in the order of its paths, without its tests;
+    `text:PATH`: the bytes of a file; `tokens:PATH`: a file of little-endian uint16 tokens, memory-mapped.
+
+    Raises:
+        ValueError: on an unknown spec, and on a file that is missing, empty, unreadable or no whole number of tokens.
+    """
+    kind, _, path = spec.partition(":")
+    if spec == "stdlib":
+        return _corpus(spec, np.frombuffer(_standard_library(), np.uint8), vocab=256)
+    if kind == "text" and path:
+        return _corpus(spec, np.frombuffer(_nonempty(path).read_bytes(), np.uint8), vocab=256)
+    if kind == "tokens" and path:
+        size = _nonempty(path).stat().st_size
+        if size % 2:
+            raise ValueError(f"found {size} bytes in {path}; wanted uint16 tokens, an even number: check the file")
+        tokens: Tokens = np.memmap(path, dtype="<u2", mode="r")
+        return _corpus(spec, tokens, vocab=int(tokens.max()) + 1)
+    raise ValueError(f"found data {spec!r}; wanted a known source: {nearest(spec, SOURCES)}")
+
+
+def sample_batch(tokens: Tokens, seed: int, step: int, batch_size: int, context: int) -> NDArray[np.int64]:
+    """`batch_size` random windows of context + 1 tokens, shape (batch_size, context + 1), int64.
+
+    A function of (tokens, seed, step) and the shape alone: a counter-based generator is keyed by (seed, step).
+    """
+    draw = np.random.Generator(np.random.Philox(key=np.array([seed, step], np.uint64)))
+    return _windows(tokens, draw.integers(0, len(tokens) - context, size=batch_size), context)
+
+
+def validation_batches(tokens: Tokens, batches: int, batch_size: int, context: int) -> NDArray[np.int64]:
+    """`batches` fixed batches, evenly spread over `tokens`: shape (batches, batch_size, context + 1), int64."""
+    starts = np.linspace(0, len(tokens) - context - 1, batches * batch_size).astype(np.int64)
+    return _windows(tokens, starts, context).reshape(batches, batch_size, context + 1)
+
+
+def _windows(tokens: Tokens, starts: NDArray[np.int64], context: int) -> NDArray[np.int64]:
+    windows: NDArray[np.int64] = tokens[starts[:, None] + np.arange(context + 1)].astype(np.int64)
+    return windows
+
+
+def _corpus(name: str, tokens: Tokens, vocab: int) -> Corpus:
+    cut = len(tokens) - int(len(tokens) * VALIDATION_FRACTION)
+    digest = hashlib.sha256(tokens.dtype.name.encode())
+    digest.update(tokens.data)
+    return Corpus(name, digest.hexdigest()[:16], vocab, tokens[:cut], tokens[cut:])
+
+
+def _nonempty(path: str) -> Path:
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ValueError(f"found no file {path}; wanted a corpus there: check the path after text: or tokens:")
+    try:
+        with file.open("rb") as opened:
+            first = opened.read(1)
+    except OSError as error:
+        raise ValueError(f"found {path}, which cannot be read ({error.strerror}); wanted a readable corpus") from None
+    if not first:
+        raise ValueError(f"found an empty file {path}; wanted a corpus: give a file with text in it")
+    return file
+
+
+def _standard_library() -> bytes:
+    root = Path(sysconfig.get_path("stdlib"))
+    parts = []
+    for file in sorted(root.rglob("*.py"), key=lambda file: file.relative_to(root).as_posix()):
+        folders = file.relative_to(root).parts[:-1]
+        # Installed packages and the interpreter's own tests are no part of it; the build's settings differ by machine.
+        skipped = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"} & set(folders)
+        if not (skipped or file.name.startswith("_sysconfigdata") or file.name in ("sitecustomize.py", "site.py")):
+            parts.append(file.read_bytes())
+    if not parts:
+        raise ValueError(
+            f"found no source of Python's standard library in {root}; wanted it there for the corpus 'stdlib': "
+            "give --data text:PATH"
+        )
+    return b"".join(parts)

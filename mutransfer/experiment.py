@@ -1,0 +1,40 @@
+"""An experiment is a function `sweep()` returning a SweepConfig, in a file given by path, or by bare name if
+`experiments/NAME.py` is there."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from mutransfer.checks import nearest
+from mutransfer.config import SweepConfig
+
+FOLDER = Path("experiments")
+
+
+def load_experiment(name: str) -> SweepConfig:
+    """The SweepConfig of an experiment.
+
+    Args:
+        name: a path to a Python file, or the bare name of one in `experiments/`.
+
+    Raises:
+        ValueError: where there is no such file, with the nearest valid name, or its `sweep()` is missing or returns
+            something else.
+    """
+    path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
+    if not path.is_file():
+        known = sorted(file.stem for file in FOLDER.glob("*.py"))
+        hint = nearest(path.stem, known) if known else "there is no folder experiments/ here; give a path to a .py file"
+        raise ValueError(f"found no experiment {name!r}; wanted a file {path}: {hint}")
+    spec = importlib.util.spec_from_file_location(f"mutransfer_experiment_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "sweep"):
+        raise ValueError(f"found no function sweep() in {path}; wanted one that returns a SweepConfig: add it")
+    config = module.sweep()
+    if not isinstance(config, SweepConfig):
+        raise ValueError(f"found {type(config).__name__} from sweep() in {path}; wanted a SweepConfig")
+    return config

@@ -1,0 +1,132 @@
+"""Shapes x table x optimizer family -> a rule per parameter, as plain floats keyed by name; param groups from rules."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from mutransfer.parametrization.shapes import ParamShape
+from mutransfer.parametrization.tables import Exponents, Role, Table
+
+
+class ParamRule(NamedTuple):
+    """What one parameter gets at this width.
+
+    `init_std` is absolute; `forward_mult` multiplies its map's input (an embedding's rows); `lr_mult`, `wd_mult` and
+    `eps_mult` multiply the optimizer's base values; `grad_mult` times its gradient is the gradient in Table 8's gauge.
+    """
+
+    name: str
+    role: Role
+    width_mult_in: float
+    width_mult_out: float
+    init_std: float
+    forward_mult: float
+    lr_mult: float
+    wd_mult: float
+    eps_mult: float
+    grad_mult: float
+
+
+def compute_rules(
+    shapes: Mapping[str, ParamShape],
+    table: Table,
+    base_std: Mapping[str, float],
+    family: str,
+    decay_mode: str,
+    decay_vectors: bool = False,
+) -> dict[str, ParamRule]:
+    """The rule of every parameter.
+
+    Args:
+        shapes: from `scale_shapes`.
+        table: the parametrization.
+        base_std: the initial standard deviation of each parameter at the base width; 0 leaves it as it is built.
+        family: `adam` or `sgd`, which rate column applies.
+        decay_mode: with lr the base rate, wd the base decay and m the rate multiplier, a weight shrinks per step by
+            lr*wd (`width_independent`), lr*m*wd (`coupled`) or schedule*wd (`lr_independent`; `param_groups` divides
+            by lr).
+        decay_vectors: whether gains, biases and scalars decay.
+    """
+    rules = {}
+    for name, shape in shapes.items():
+        row = table.rows[shape.role]
+        lr_mult = _factor(row.adam_lr if family == "adam" else row.sgd_lr, shape)
+        decays = decay_vectors or shape.role in ("input", "hidden", "output")
+        rules[name] = ParamRule(
+            name=name,
+            role=shape.role,
+            width_mult_in=shape.width_mult_in,
+            width_mult_out=shape.width_mult_out,
+            init_std=base_std[name] * _factor(row.init_std, shape),
+            forward_mult=_factor(row.forward_mult, shape),
+            lr_mult=lr_mult,
+            wd_mult=0.0 if not decays else 1.0 if decay_mode == "coupled" else 1.0 / lr_mult,
+            eps_mult=_factor(row.adam_eps, shape) if family == "adam" else 1.0,
+            grad_mult=_factor(row.gauge, shape),
+        )
+    return rules
+
+
+def _factor(exponents: Exponents, shape: ParamShape) -> float:
+    into, out = exponents
+    return float(shape.width_mult_in**into * shape.width_mult_out**out)
+
+
+def tie(rules: Mapping[str, ParamRule], model: nn.Module) -> dict[str, ParamRule]:
+    """The rules with every shared weight's names agreeing on one initialization: its readout's.
+
+    Raises ValueError where the table gives the two uses of a shared weight different rates (Table 3), so that no rule
+    serves both.
+    """
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    tied = dict(rules)
+    for shared in names.values():
+        if len({(rules[name].lr_mult, rules[name].eps_mult, rules[name].grad_mult) for name in shared}) > 1:
+            raise ValueError(
+                f"found {' and '.join(shared)} tied, with different rates in this table; wanted a table in which a "
+                "tied weight has one rate: use mup (Table 8) or untie them"
+            )
+        outputs = [name for name in shared if rules[name].role == "output"]
+        for name in shared:
+            tied[name] = rules[name]._replace(init_std=rules[outputs[0] if outputs else name].init_std)
+    return tied
+
+
+def name_seed(seed: int, name: str) -> int:
+    """A random-number seed for one parameter: a digest of the trial's seed and the parameter's name."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:7])
+
+
+def param_groups(
+    model: nn.Module,
+    rules: Mapping[str, ParamRule],
+    *,
+    lr: Any,
+    weight_decay: float,
+    eps: float | None,
+    scale_eps: bool,
+    decay_mode: str,
+) -> list[dict[str, Any]]:
+    """Groups for any torch optimizer: parameters of equal multipliers share one, so foreach and fused kernels serve.
+
+    Each group holds `params`, `lr`, `weight_decay`, `lr_mult` (the ratio that `check_group_rates` guards) and, if `eps`
+    is given, `eps`. `lr` may be a tensor; each group then gets a tensor of its own.
+    """
+    groups: dict[tuple[float, float, float], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        rule = rules[name]
+        eps_mult = rule.eps_mult if scale_eps else 1.0
+        key = (rule.lr_mult, rule.wd_mult, eps_mult)
+        if key not in groups:
+            decay = weight_decay * rule.wd_mult / (float(lr) if decay_mode == "lr_independent" else 1.0)
+            groups[key] = {"params": [], "lr": lr * rule.lr_mult, "weight_decay": decay, "lr_mult": rule.lr_mult}
+            if eps is not None:
+                groups[key]["eps"] = eps * eps_mult
+        groups[key]["params"].append(parameter)
+    return list(groups.values())

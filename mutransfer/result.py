@@ -1,0 +1,83 @@
+"""A result folder as a whole: its records analyzed, and everything that is computed from them written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mutransfer import records
+from mutransfer.analysis import Analysis, analyze, to_summary
+from mutransfer.config import SweepConfig, to_json
+from mutransfer.records import Record
+from mutransfer.report import Provenance, save_figures, write_report
+from mutransfer.report.files import write_whole
+from mutransfer.sweep.folder import ResultFolder, explain_write_errors, read_origin
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a folder holds: the sweep's config, the command that made it, its records and what they say."""
+
+    folder: Path
+    config: SweepConfig
+    command: str
+    records: tuple[Record, ...]
+    frame: pd.DataFrame
+    analysis: Analysis
+
+
+def read_result(path: Path) -> Result:
+    """Read and analyze a result folder, from its config and records alone.
+
+    Raises:
+        ValueError: where there is no sweep or no finished trial, or the files are corrupt.
+    """
+    folder = ResultFolder(path)
+    origin = read_origin(folder)
+    if origin is None:
+        raise ValueError(
+            f"found no result in {path}; wanted a folder that a sweep wrote, such as results/width_transfer"
+        )
+    recorded = records.read(folder.records) if folder.records.exists() else []
+    if not recorded:
+        raise ValueError(f"found no finished trial in {path}; wanted some: run {origin.command}")
+    frame = records.to_frame(recorded)
+    # The order of the arms is the config's, whichever trial finished first.
+    order = {arm.name: index for index, arm in enumerate(origin.config.arms)}
+    frame = frame.sort_values(
+        ["arm", "width", "log2_lr", "seed"], key=lambda c: c.map(order) if c.name == "arm" else c, ignore_index=True
+    )
+    analysis = analyze(frame, origin.config.tolerance)
+    return Result(path, origin.config, origin.command, tuple(recorded), frame, analysis)
+
+
+def write_result(result: Result) -> None:
+    """Write summary.json, figures/ and report.html into the folder. Raises ValueError where it cannot be written."""
+    with explain_write_errors(ResultFolder(result.folder)):
+        summary = json.dumps(to_summary(result.analysis), indent=1, allow_nan=False)
+        write_whole(result.folder / "summary.json", summary.encode() + b"\n")
+        save_figures(result.analysis, result.frame, result.folder / "figures")
+        write_report(result.folder / "report.html", result.analysis, result.frame, provenance(result))
+
+
+def provenance(result: Result) -> Provenance:
+    """How the result came about. Versions and devices are those of all its trials, in the order of their records."""
+    versions: dict[str, list[str]] = {}
+    for record in result.records:
+        for name, version in record.versions.items():
+            known = versions.setdefault(name, [])
+            known += [version] if version not in known else []
+    return Provenance(
+        command=result.command,
+        config=to_json(result.config),
+        versions={name: ", ".join(found) for name, found in versions.items()},
+        data_fingerprint=result.records[0].data_fingerprint,
+        n_trials=len(result.records),
+        wall_s=sum(record.wall_s for record in result.records),
+        flops=sum(record.flops for record in result.records),
+        started=min(record.started for record in result.records),
+        devices=tuple(dict.fromkeys(record.device for record in result.records)),
+    )

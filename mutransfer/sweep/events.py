@@ -1,0 +1,74 @@
+"""What the driver tells whoever watches, in the order in which it happens to a trial: asked, dispatched, appended,
+told; or failed instead of the last two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mutransfer.records import Record
+from mutransfer.sweep.planned import Cell, PlannedTrial
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The driver is about to start. `to_run`: trials this command still has to run, by cell; `records`: what there is
+    already; `flops`: of one trial, by width."""
+
+    folder: Path
+    device: str
+    slots: int
+    to_run: Mapping[Cell, int]
+    records: Sequence[Record]
+    flops: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The trial is in the journal, running."""
+
+    trial: PlannedTrial
+
+
+@dataclass(frozen=True)
+class Dispatched:
+    """The executor has the trial."""
+
+    trial: PlannedTrial
+
+
+@dataclass(frozen=True)
+class Appended:
+    """The trial's record is on disk."""
+
+    trial: PlannedTrial
+    record: Record
+
+
+@dataclass(frozen=True)
+class Told:
+    """The trial is complete in the journal."""
+
+    trial: PlannedTrial
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The trial ended in an error, named by its first line."""
+
+    trial: PlannedTrial
+    error: str
+
+
+@dataclass(frozen=True)
+class Closed:
+    """The driver has ended, however it did; what ran is killed."""
+
+
+Event = Opened | Asked | Dispatched | Appended | Told | Failed | Closed
+Listener = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The listener that does nothing."""

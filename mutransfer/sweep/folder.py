@@ -1,0 +1,186 @@
+"""A result folder: its files, what it was made with, and what is written into it beside the records."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutransfer.config import SCHEMA, SweepConfig, differing_fields, flatten, sweep_from_json, to_json
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """Where everything about a sweep lies."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def records(self) -> Path:
+        return self.path / "records.jsonl"
+
+    @property
+    def failures(self) -> Path:
+        return self.path / "failures.jsonl"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "study.journal"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "driver.lock"
+
+    def curve(self, trial_id: str) -> Path:
+        """The training loss of every step, float32."""
+        return self.path / "curves" / f"{trial_id}.npy"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a result folder was made with: the union of its sweeps, the data, and the command that ran last."""
+
+    config: SweepConfig
+    data_fingerprint: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial that ended in an error: no result, so it runs again. `when` is an ISO 8601 UTC time."""
+
+    trial_id: str
+    arm: str
+    width: int
+    lr: float
+    seed: int
+    error: str
+    when: str
+
+
+@contextlib.contextmanager
+def explain_write_errors(folder: ResultFolder) -> Iterator[None]:
+    """Turn an OSError (a full or unwritable disk) into the ValueError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"found that {folder.path} cannot be written ({error.strerror or error}); wanted a folder with room to "
+            "write: make room or give another --out, then run the same command again (what is recorded is kept)"
+        ) from error
+
+
+def read_origin(folder: ResultFolder) -> Origin | None:
+    """What the folder was made with; None where no sweep has been.
+
+    Raises ValueError where config.json is missing beside records, corrupt, or of another schema.
+    """
+    if not folder.config.exists():
+        if folder.records.exists():
+            raise ValueError(
+                f"found {folder.records} without config.json; wanted both: restore it, or give another --out"
+            )
+        return None
+    try:
+        data = json.loads(folder.config.read_bytes())
+        schema = data["schema"]
+        if schema == SCHEMA:
+            return Origin(sweep_from_json(data["config"]), data["data_fingerprint"], data["command"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"found a {folder.config} that cannot be read ({error}); wanted what a sweep wrote: restore it, or give "
+            "another --out"
+        ) from None
+    raise ValueError(f"found schema {schema} in {folder.config}; wanted {SCHEMA}: use the version that wrote it")
+
+
+def extend(stored: Origin | None, wanted: Origin, folder: ResultFolder) -> Origin:
+    """The folder's origin after this command: the union of both sweeps.
+
+    Raises ValueError, naming the first differing field, if the folder was made with another sweep or other data.
+    """
+    if stored is None:
+        return wanted
+    differing = differing_fields(stored.config, wanted.config)
+    if differing:
+        name = differing[0]
+        found, asked = (flatten(to_json(origin.config))[name] for origin in (stored, wanted))
+        raise ValueError(
+            f"found {folder.path} made with {name} {found!r}; this command wanted {asked!r}: give another --out for it"
+        )
+    if stored.data_fingerprint != wanted.data_fingerprint:
+        raise ValueError(
+            f"found {folder.path} made with data of fingerprint {stored.data_fingerprint}; {wanted.config.data} now "
+            f"has {wanted.data_fingerprint}, wanted the same: give another --out for it"
+        )
+    return dataclasses.replace(wanted, config=_union(stored.config, wanted.config))
+
+
+def write_origin(folder: ResultFolder, origin: Origin) -> None:
+    """Write config.json, whole or not at all."""
+    data = {"schema": SCHEMA, **dataclasses.asdict(origin), "config": to_json(origin.config)}
+    _write_whole(folder.config, json.dumps(data, indent=1).encode() + b"\n")
+
+
+def write_curve(folder: ResultFolder, trial_id: str, losses: NDArray[Any]) -> None:
+    """Write `curves/TRIAL_ID.npy`, whole or not at all."""
+    path = folder.curve(trial_id)
+    path.parent.mkdir(exist_ok=True)
+    half = path.with_suffix(".half")
+    try:
+        with half.open("wb") as file:
+            np.save(file, np.asarray(losses, np.float32), allow_pickle=False)
+        half.replace(path)
+    except OSError:
+        half.unlink(missing_ok=True)
+        raise
+
+
+def append_failure(folder: ResultFolder, failure: Failure) -> None:
+    """Add a line to failures.jsonl."""
+    with folder.failures.open("ab") as file:
+        file.write(json.dumps(dataclasses.asdict(failure)).encode() + b"\n")
+
+
+def read_failures(folder: ResultFolder) -> list[Failure]:
+    """The failures so far, oldest first; a torn last line is left out."""
+    if not folder.failures.exists():
+        return []
+    lines = folder.failures.read_bytes().split(b"\n")[:-1]
+    return [Failure(**json.loads(line)) for line in lines]
+
+
+def _union(stored: SweepConfig, wanted: SweepConfig) -> SweepConfig:
+    return dataclasses.replace(
+        wanted,
+        widths=tuple(sorted({*stored.widths, *wanted.widths})),
+        lrs=tuple(sorted({*stored.lrs, *wanted.lrs})),
+        seeds=max(stored.seeds, wanted.seeds),
+        n_trials=max(stored.n_trials, wanted.n_trials),
+        parametrizations=tuple(dict.fromkeys((*stored.parametrizations, *wanted.parametrizations))),
+    )
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    half = path.with_suffix(".half")
+    try:
+        with half.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        half.replace(path)
+    except OSError:
+        half.unlink(missing_ok=True)
+        raise

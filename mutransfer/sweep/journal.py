@@ -1,0 +1,186 @@
+"""`study.journal`, which `optuna-dashboard` opens: a view of the records, one study per (arm, width).
+
+The records are the truth. At the start the journal is reconciled with them; what a kill or a power cut took from the
+journal comes back from there.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from mutransfer.config import SweepConfig
+from mutransfer.records import Record
+from mutransfer.sweep.planned import study_name
+from mutransfer.sweep.search import objective
+
+
+class Journal:
+    """The studies of a sweep. Each trial is two lines: one when it is asked, one when it is told."""
+
+    def __init__(self, path: Path, config: SweepConfig) -> None:
+        """Raises anything at all if the file is no journal."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._config = config
+        self._storage = JournalStorage(_View(str(path)))
+        self._studies = {study.study_name: study._study_id for study in self._storage.get_all_studies()}
+        self._asked: dict[str, int] = {}
+
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial of every study."""
+        return [
+            trial for number in self._studies.values() for trial in self._storage.get_all_trials(number, deepcopy=False)
+        ]
+
+    def ask(self, arm: str, width: int, trial_id: str, lr: float, seed: int) -> None:
+        """Enter a proposed trial as running.
+
+        One line straight into the storage: `enqueue_trial` and `ask` would write four, look through all trials of the
+        study for the one waiting, and leave it waiting if killed in between.
+        """
+        params: dict[str, Any] = {"lr": lr, "seed": seed}
+        self._asked[trial_id] = self._storage.create_new_trial(
+            self._study(arm, width),
+            create_trial(
+                state=TrialState.RUNNING,
+                params=params,
+                distributions=self._space(lr, seed),
+                user_attrs={"trial_id": trial_id},
+            ),
+        )
+
+    def tell(self, record: Record) -> None:
+        """Tell the result of an asked trial."""
+        self.settle(self._asked.pop(record.trial_id), record)
+
+    def fail(self, trial_id: str) -> None:
+        """Tell that an asked trial ended in an error."""
+        self.give_up(self._asked.pop(trial_id))
+
+    def settle(self, number: int, record: Record) -> None:
+        """Complete the storage's trial `number` with a record."""
+        if record.diverged:
+            self._storage.set_trial_user_attr(number, "diverged", True)
+        self._storage.set_trial_state_values(number, TrialState.COMPLETE, [objective(record)])
+
+    def give_up(self, number: int) -> None:
+        """End the storage's trial `number` without a result."""
+        self._storage.set_trial_state_values(number, TrialState.FAIL)
+
+    def add(self, record: Record) -> None:
+        """Add a finished trial that the journal lacks."""
+        attributes: dict[str, Any] = {"trial_id": record.trial_id}
+        params: dict[str, Any] = {"lr": record.lr, "seed": record.seed}
+        self._storage.create_new_trial(
+            self._study(record.arm, record.width),
+            create_trial(
+                value=objective(record),
+                params=params,
+                distributions=self._space(record.lr, record.seed),
+                user_attrs={**attributes, "diverged": True} if record.diverged else attributes,
+            ),
+        )
+
+    def _study(self, arm: str, width: int) -> int:
+        name = study_name(arm, width)
+        if name not in self._studies:
+            self._studies[name] = self._storage.create_new_study([StudyDirection.MINIMIZE], name)
+        return self._studies[name]
+
+    def _space(self, lr: float, seed: int) -> dict[str, BaseDistribution]:
+        # A record may lie outside this command's range; Optuna wants every value inside its distribution.
+        lrs = (*self._config.lrs, lr)
+        return {
+            "lr": FloatDistribution(min(lrs), max(lrs), log=True),
+            "seed": IntDistribution(0, max(self._config.seeds - 1, seed)),
+        }
+
+
+def open_journal(path: Path, config: SweepConfig, records: Sequence[Record]) -> Journal:
+    """The journal, brought into agreement with the records.
+
+    Trials that were running are told what was recorded of them, or that they failed; recorded trials it lacks are
+    added. A journal that cannot be read (with a warning), or that knows results which the records do not, is rebuilt.
+    """
+    if path.exists():
+        journal = _read(path, config)
+        if journal is not None and _reconcile(journal, records):
+            return journal
+    return _rebuild(path, config, records)
+
+
+def _read(path: Path, config: SweepConfig) -> Journal | None:
+    try:
+        data = path.read_bytes()
+        if data and not data.endswith(b"\n"):
+            raise ValueError("its last line is torn")
+        return Journal(path, config)
+    except Exception as error:  # Optuna replays a damaged file into whatever error comes first.
+        warnings.warn(
+            f"{path} could not be read ({error or type(error).__name__}); rebuilt from the records", stacklevel=4
+        )
+        return None
+
+
+def _reconcile(journal: Journal, records: Sequence[Record]) -> bool:
+    """Bring the journal into agreement; False if it holds results that the records do not."""
+    recorded = {record.trial_id: record for record in records}
+    trials = journal.trials()
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    known: set[str] = set()
+    for trial in complete:
+        trial_id = _trial_id(trial)
+        if trial_id not in recorded or trial_id in known or trial.value != objective(recorded[trial_id]):
+            return False
+        known.add(trial_id)
+    for trial in trials:
+        if trial.state.is_finished():
+            continue
+        trial_id = _trial_id(trial)
+        if trial.state == TrialState.RUNNING and trial_id in recorded and trial_id not in known:
+            journal.settle(trial._trial_id, recorded[trial_id])
+            known.add(trial_id)
+        else:
+            journal.give_up(trial._trial_id)
+    for record in records:
+        if record.trial_id not in known:
+            journal.add(record)
+    return True
+
+
+def _rebuild(path: Path, config: SweepConfig, records: Sequence[Record]) -> Journal:
+    """A new journal that takes the old one's place once it is whole."""
+    half = path.with_suffix(".half")
+    half.unlink(missing_ok=True)
+    journal = Journal(half, config)
+    for record in records:
+        journal.add(record)
+    half.replace(path)
+    return Journal(path, config)
+
+
+def _trial_id(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs["trial_id"]) if "trial_id" in trial.user_attrs else ""
+
+
+class _View(JournalFileBackend):
+    """The journal file without fsync and without a lock of its own.
+
+    The driver's lock is held, and what a power cut takes comes back from the records. Optuna's own lock, a symlink,
+    would outlive a kill and hold up the next driver.
+    """
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with open(self._file_path, "ab") as file:  # noqa: PTH123 (a string in Optuna)
+            file.write(lines.encode())

@@ -1,0 +1,101 @@
+"""What a sweep would run, and what it costs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mutransfer.config import SweepConfig
+from mutransfer.records import Record
+from mutransfer.sweep.cost import count_params
+from mutransfer.sweep.planned import PlannedTrial, cells, flops_at, plan_trial
+from mutransfer.sweep.search import count_missing, group_by_cell, propose
+
+if TYPE_CHECKING:
+    from mutransfer.data import Corpus
+    from mutransfer.sweep.executors import Run
+
+SHORT, LONG = 2, 8
+"""Steps of the two runs whose difference is the time of a step."""
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One study. `trials` are still to run; `flops` and `seconds` (None: not timed) are theirs together, one by one."""
+
+    arm: str
+    width: int
+    trials: int
+    params: int
+    flops: float
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep's studies; `seconds` is the wall time of all of them with `slots` trials at once."""
+
+    rows: tuple[PlanRow, ...]
+    slots: int
+
+    @property
+    def trials(self) -> int:
+        return sum(row.trials for row in self.rows)
+
+    @property
+    def flops(self) -> float:
+        return sum(row.flops for row in self.rows)
+
+    @property
+    def seconds(self) -> float | None:
+        times = [row.seconds for row in self.rows if row.seconds is not None]
+        return sum(times) / self.slots if len(times) == len(self.rows) else None
+
+
+def estimate(config: SweepConfig, timings: Mapping[int, float], slots: int, recorded: Sequence[Record] = ()) -> Plan:
+    """What the command would still run.
+
+    Args:
+        config: the sweep.
+        timings: seconds of one trial by width, as `time_trials` measures them; a width may be missing.
+        slots: trials that run at once.
+        recorded: what its folder holds already.
+    """
+    rows = []
+    histories = group_by_cell(recorded)
+    for cell in cells(config):
+        trials = count_missing(config, histories[cell.arm.name, cell.width])
+        params = count_params(dataclasses.replace(config.model, width=cell.width))
+        seconds = trials * timings[cell.width] if cell.width in timings else None
+        rows.append(PlanRow(cell.arm.name, cell.width, trials, params, trials * flops_at(config, cell.width), seconds))
+    return Plan(tuple(rows), slots)
+
+
+def plan_trials(config: SweepConfig, data_fingerprint: str) -> list[PlannedTrial]:
+    """The trials that an empty folder would begin with: the whole grid, or the first round of each study."""
+    return [
+        plan_trial(config, cell, point, data_fingerprint)
+        for cell in cells(config)
+        for point in propose(config, cell.study, ())
+    ]
+
+
+def time_trials(config: SweepConfig, corpus: Corpus, device: str, run: Run) -> dict[int, float]:
+    """Seconds of one trial by width, from a few real steps of the first arm at each.
+
+    Two short runs are timed: the shorter holds building and evaluation, the difference the time of a step.
+    """
+    timings = {}
+    for width in config.widths:
+        walls = [_time_run(config, width, steps, corpus, device, run) for steps in (SHORT, SHORT, LONG)]
+        step = max(0.0, walls[2] - walls[1]) / (LONG - SHORT)
+        timings[width] = walls[1] + step * (config.steps - SHORT)
+    return timings
+
+
+def _time_run(config: SweepConfig, width: int, steps: int, corpus: Corpus, device: str, run: Run) -> float:
+    short = dataclasses.replace(config, steps=steps, schedule=dataclasses.replace(config.schedule, warmup=0))
+    (result,) = run([short.trial(config.arms[0], width, min(config.lrs), 0)], corpus, device)
+    return result.wall_s

@@ -1,0 +1,94 @@
+"""From a trial and its result to its record."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from mutransfer.config import SweepConfig
+from mutransfer.records import Record
+from mutransfer.sweep.cost import training_flops
+from mutransfer.sweep.planned import PlannedTrial
+
+if TYPE_CHECKING:
+    from mutransfer.data import Corpus
+    from mutransfer.training import TrialResult
+
+PACKAGES = ("mutransfer", "torch", "numpy", "optuna", "ray")
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on; one that is not installed is left out."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def make_record(
+    config: SweepConfig,
+    trial: PlannedTrial,
+    result: TrialResult,
+    corpus: Corpus,
+    versions: dict[str, str],
+    cohort_size: int,
+) -> Record:
+    """The record of a finished trial. Losses that are not finite are None.
+
+    Raises ValueError where a trial that did not diverge has no final_loss, or init_loss is not finite.
+    """
+    training = trial.config
+    if not math.isfinite(result.init_loss):
+        raise ValueError(f"found an init_loss of {result.init_loss}; wanted a finite loss at initialization")
+    final_loss = _finite(result.final_loss)
+    if final_loss is None and not result.diverged:
+        raise ValueError(f"found a final_loss of {result.final_loss} in a trial that did not diverge; wanted a number")
+    return Record(
+        trial_id=trial.trial_id,
+        experiment=config.experiment,
+        arm=trial.arm.name,
+        parametrization=training.parametrization,
+        width=trial.width,
+        base_width=training.base_width,
+        depth=training.model.depth,
+        optimizer=training.optimizer.name,
+        lr=training.lr,
+        seed=training.seed,
+        weight_decay=training.optimizer.weight_decay,
+        schedule=training.schedule.name,
+        warmup=training.schedule.warmup_steps(training.steps),
+        batch_size=training.batch_size,
+        context=training.model.context,
+        steps=training.steps,
+        tokens=training.tokens,
+        n_params=result.n_params,
+        flops=training_flops(training),
+        init_loss=result.init_loss,
+        final_loss=final_loss,
+        val_loss=_finite(result.val_loss),
+        mean_loss=_finite(result.mean_loss),
+        diverged=result.diverged,
+        diverged_step=result.diverged_step,
+        wall_s=result.wall_s,
+        device=result.device,
+        dtype=training.dtype,
+        cohort_size=cohort_size,
+        search=config.search,
+        round=trial.round,
+        data=config.data,
+        data_fingerprint=corpus.fingerprint,
+        versions=versions,
+        started=result.started,
+        config=json.loads(json.dumps(dataclasses.asdict(training))),
+    )
+
+
+def _finite(loss: float | None) -> float | None:
+    return loss if loss is not None and math.isfinite(loss) else None

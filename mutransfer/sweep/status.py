@@ -1,0 +1,91 @@
+"""How far a sweep is, from its folder alone: no torch, no ray, no optuna."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from mutransfer import records
+from mutransfer.sweep.cost import seconds_left
+from mutransfer.sweep.folder import ResultFolder, read_failures, read_origin
+from mutransfer.sweep.lock import Holder, is_held, read_holder
+from mutransfer.sweep.planned import cells, flops_at
+from mutransfer.sweep.search import count_missing, group_by_cell
+
+
+@dataclass(frozen=True)
+class CellStatus:
+    """One study: trials recorded, of these diverged, and still to run."""
+
+    arm: str
+    width: int
+    done: int
+    diverged: int
+    to_run: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """A result folder at this moment. `failed` counts trials that ended in an error and have no record; `driver` is
+    the living one; `seconds_left` is None where no trial was timed or nothing says how many run at once."""
+
+    folder: Path
+    experiment: str
+    command: str
+    cells: tuple[CellStatus, ...]
+    done: int
+    diverged: int
+    failed: int
+    running: tuple[str, ...]
+    planned: int
+    seconds_left: float | None
+    driver: Holder | None
+
+
+def status(path: Path) -> Status:
+    """The status of a result folder. Raises ValueError where there is none, or its files are corrupt."""
+    folder = ResultFolder(path)
+    origin = read_origin(folder)
+    if origin is None:
+        raise ValueError(f"found no sweep in {path}; wanted a result folder, such as results/width_transfer")
+    config = origin.config
+    recorded = records.read(folder.records) if folder.records.exists() else []
+    histories = group_by_cell(recorded)
+    done = Counter((record.arm, record.width) for record in recorded)
+    diverged = Counter((record.arm, record.width) for record in recorded if record.diverged)
+    rows = []
+    for cell in cells(config):
+        key = cell.arm.name, cell.width
+        rows.append(CellStatus(*key, done[key], diverged[key], count_missing(config, histories[key])))
+    remaining: Counter[int] = Counter()
+    for row in rows:
+        remaining[row.width] += row.to_run
+    last = read_holder(folder.lock)
+    driver = last if is_held(folder.lock) else None
+    ids = {record.trial_id for record in recorded}
+    return Status(
+        folder=path,
+        experiment=config.experiment,
+        command=origin.command,
+        cells=tuple(rows),
+        done=len(recorded),
+        diverged=sum(record.diverged for record in recorded),
+        failed=len({failure.trial_id for failure in read_failures(folder)} - ids),
+        running=driver.running if driver else (),
+        planned=len(recorded) + sum(remaining.values()),
+        seconds_left=seconds_left(
+            remaining,
+            _mean_wall(recorded),
+            {width: flops_at(config, width) for width in config.widths},
+            last.slots if last else 1,
+        ),
+        driver=driver,
+    )
+
+
+def _mean_wall(recorded: list[records.Record]) -> dict[int, float]:
+    walls: dict[int, list[float]] = {}
+    for record in recorded:
+        walls.setdefault(record.width, []).append(record.wall_s)
+    return {width: sum(times) / len(times) for width, times in walls.items()}

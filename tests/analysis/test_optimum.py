@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.planted import World, parabola, world
+from mutransfer.analysis.curve import Curve
+from mutransfer.analysis.optimum import Optimum, optima
+
+RATES = np.arange(-10.0, -3.0)
+
+
+def only(curve: Curve) -> Optimum:
+    (optimum,) = optima([curve])
+    return optimum
+
+
+def planted(seed: int = 0, seeds: int = 2) -> World:
+    return world(np.random.default_rng(seed), slope=-0.2, seeds=seeds, sd=0.01)
+
+
+@given(st.floats(-8.4, -5.6), st.floats(0.01, 0.1), st.integers(1, 4))
+@settings(max_examples=50)
+def test_a_planted_parabola_is_found_and_its_interval_holds_it(optimum: float, a: float, seeds: int) -> None:
+    found = only(parabola(32, optimum, RATES, seeds, a))
+    assert found.status == "interior"
+    assert found.log2_lr == pytest.approx(optimum, abs=1e-6)
+    assert found.ci_low is not None
+    assert found.ci_high is not None
+    assert found.ci_low < optimum < found.ci_high
+    assert found.loss == pytest.approx(2.3 + 0.01 * (seeds - 1) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize(("optimum", "status", "end"), [(-12.0, "censored_low", -10), (-2.0, "censored_high", -4)])
+def test_an_unbracketed_optimum_is_refused(optimum: float, status: str, end: float) -> None:
+    found = only(parabola(32, optimum, RATES))
+    assert (found.status, found.log2_lr, found.ci_low, found.ci_high) == (status, end, None, None)
+    assert found.interior is False
+
+
+def test_an_optimum_at_the_lowest_rate_is_no_winner() -> None:
+    found = only(parabola(32, -10.0, RATES))
+    assert found.status == "censored_low"
+
+
+@pytest.mark.parametrize("losses", [np.full((2, 7), 5.545), np.full((1, 7), 5.545)])
+def test_equal_losses_are_flat(losses: np.ndarray) -> None:
+    found = only(Curve(32, RATES, losses))
+    assert (found.status, found.ci_low) == ("flat", None)
+
+
+def test_noise_alone_is_flat() -> None:
+    rng = np.random.default_rng(3)
+    flat = [only(Curve(32, RATES, 2.3 + rng.normal(0, 0.01, (3, 7)))).status == "flat" for _ in range(50)]
+    assert sum(flat) >= 45
+
+
+@pytest.mark.parametrize("losses", [[[2.3]], [[2.3, 2.2]], [[2.4, 2.3, np.inf]]])
+def test_fewer_than_three_rates_are_too_few(losses: list[list[float]]) -> None:
+    found = only(Curve(32, RATES[: len(losses[0])], np.array(losses)))
+    assert found.status == "too_few"
+
+
+def test_where_every_trial_diverged_the_optimum_is_lower() -> None:
+    found = only(Curve(32, RATES, np.full((2, 7), np.inf)))
+    assert (found.status, found.log2_lr, found.loss) == ("censored_low", -10, None)
+
+
+def test_a_diverged_right_cliff_closes_its_side() -> None:
+    curve = parabola(32, -6.2, RATES)
+    curve.losses[:, 5:] = np.inf
+    found = only(curve)
+    assert found.status == "interior"
+    assert found.log2_lr == pytest.approx(-6.2, abs=0.01)
+
+
+def test_a_best_rate_beside_the_cliff_is_known_to_a_grid_step() -> None:
+    curve = Curve(32, RATES, 2.3 + 0.05 * (-6 - RATES) + np.zeros((2, 1)))
+    curve.losses[:, 5:] = np.inf
+    found = only(curve)
+    assert (found.status, found.log2_lr) == ("interior", -6.0)
+    assert found.ci_low is not None
+    assert found.ci_high is not None
+    assert found.ci_low <= -7
+    assert found.ci_high >= -5
+    assert np.isnan(found.fitted(RATES)).all()
+
+
+def test_a_rate_that_diverged_for_one_seed_counts_as_diverged() -> None:
+    curve = parabola(32, -6.2, RATES)
+    whole = only(curve)
+    curve.losses[0, 5] = np.inf
+    curve.losses[1, 5] = 0.1
+    found = only(curve)
+    assert found.log2_lr == pytest.approx(whole.log2_lr, abs=1e-6)
+
+
+def test_a_fit_that_falls_to_the_end_of_the_range_is_censored() -> None:
+    """Best rate inside, but the fit falls to the lowest rate tried: the optimum may lie below it."""
+    losses = np.array([2.310, 2.307, 2.334, 2.305, 2.365, 2.385, 2.459])
+    found = only(Curve(32, RATES, losses + np.zeros((3, 1))))
+    assert (found.status, found.log2_lr) == ("censored_low", -10)
+
+
+@given(st.floats(-5, 5), st.floats(-1, 3), st.integers(0, 20), st.sampled_from([1, 2, 3]))
+@settings(max_examples=40, deadline=None)
+def test_equivariant_to_rate_and_invariant_to_loss(shift: float, offset: float, seed: int, seeds: int) -> None:
+    sweep = planted(seed, seeds)
+    moved = [Curve(curve.width, curve.log2_lr + shift, curve.losses + offset) for curve in sweep.curves]
+    for before, after in zip(optima(sweep.curves), optima(moved), strict=True):
+        assert after.status == before.status
+        assert after.log2_lr == pytest.approx(before.log2_lr + shift, abs=1e-6)
+        if before.ci_low is not None and after.ci_low is not None:
+            assert after.ci_low == pytest.approx(before.ci_low + shift, abs=1e-6)
+        assert after.loss == pytest.approx((before.loss or 0) + offset, abs=1e-6)
+
+
+@given(st.permutations([0, 1, 2]), st.integers(0, 20), st.floats(0, 0.3))
+@settings(max_examples=40, deadline=None)
+def test_seeds_have_no_order(order: list[int], seed: int, missing: float) -> None:
+    sweep = planted(seed, 3)
+    holes = np.random.default_rng(seed).random((3, 40)) < missing
+    curves = [
+        Curve(c.width, c.log2_lr, np.where(holes[:, : len(c.log2_lr)], np.nan, c.losses))
+        for c in sweep.curves
+        if not holes[:, : len(c.log2_lr)].all(axis=0).any()
+    ]
+    relabelled = [Curve(c.width, c.log2_lr, c.losses[order]) for c in curves]
+    for before, after in zip(optima(curves), optima(relabelled), strict=True):
+        assert after.status == before.status
+        assert after.log2_lr == pytest.approx(before.log2_lr, abs=1e-6)
+        assert after.noise == pytest.approx(before.noise, rel=1e-5)
+
+
+def test_widths_share_their_noise() -> None:
+    """A quiet width beside a noisy one is not as sure as alone."""
+    quiet, noisy = parabola(32, -7.0, RATES), parabola(64, -7.0, RATES)
+    noisy.losses[:] += np.random.default_rng(0).normal(0, 0.02, noisy.losses.shape)
+    assert optima([quiet, noisy])[0].noise > 2 * only(quiet).noise
+
+
+def test_a_seed_that_moves_the_optimum_widens_the_interval() -> None:
+    together, apart = parabola(32, -7.0, RATES), parabola(32, -7.0, RATES)
+    noise = np.random.default_rng(0).normal(0, 0.005, together.losses.shape)
+    together.losses[:] += noise
+    apart.losses[:] += noise + 0.01 * np.array([[-1], [1]]) * (RATES + 7)
+    assert only(apart).noise > 3 * only(together).noise
+
+
+def test_more_seeds_narrow_the_interval() -> None:
+    widths = [only(planted(4, seeds).curves[0]) for seeds in (2, 8)]
+    assert widths[1].noise < widths[0].noise
+
+
+def test_the_fitted_curve_is_drawn_only_where_it_was_fitted() -> None:
+    found = only(parabola(32, -7.0, RATES))
+    drawn = found.fitted(np.array([-11.0, -9.5, -7.0, -4.5, -3.0]))
+    assert np.isnan(drawn).tolist() == [True, False, False, False, True]
+    assert drawn[2] == pytest.approx(found.loss)
+
+
+def test_rates_need_not_be_a_grid_nor_shared_by_widths() -> None:
+    rng = np.random.default_rng(5)
+    curves = [parabola(width, -7.1, np.sort(rng.uniform(-10, -4, 12))) for width in (32, 64)]
+    for found in optima(curves):
+        assert found.log2_lr == pytest.approx(-7.1, abs=1e-3)

@@ -1,0 +1,204 @@
+"""Ray: the same results, GPUs bound one trial each, killed workers, and no process left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mutransfer.config import SweepConfig
+from mutransfer.sweep import ray_cluster
+from mutransfer.sweep.driver import TrialsFailedError, run_sweep
+from mutransfer.sweep.ray_cluster import RayCluster
+
+from .drive import Order
+from .fake_training import FakeTrain
+from .fakes import assert_journal_agrees, calls, load_fake, measured, small, sweep
+from .test_kills import ENVIRONMENT, resume
+
+GPUS = 2
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """A Ray of this process, which every RayCluster of these tests joins: 2 CPUs and 2 GPUs that are not there."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])  # The workers must find these tests.
+        ray_cluster.start(GPUS)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> FakeTrain:
+    return FakeTrain(str(tmp_path / "calls"))
+
+
+def ray_sweep(config: SweepConfig, train: FakeTrain) -> Any:
+    def open_executor(config: SweepConfig, corpus: Any) -> RayCluster:
+        return RayCluster(train, corpus, config.device, config.gpus_per_trial, gpus=GPUS)
+
+    return run_sweep(config, command="again", open_executor=open_executor, load=load_fake)
+
+
+def most_at_once(spans: list[dict[str, Any]]) -> int:
+    edges = sorted([(span["start"], 1) for span in spans] + [(span["end"], -1) for span in spans])
+    running, most = 0, 0
+    for _, change in edges:
+        running += change
+        most = max(most, running)
+    return most
+
+
+def by_gpu(spans: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    gpus = {span["gpus"] for span in spans}
+    return {gpu: [span for span in spans if span["gpus"] == gpu] for gpu in gpus}
+
+
+@pytest.mark.usefixtures("cluster")
+def test_ray_gives_what_one_process_gives(tmp_path: Path, train: FakeTrain) -> None:
+    ray_sweep(small(tmp_path / "ray"), dataclasses.replace(train, seconds=0.05))
+    spans = calls(train.calls)
+    sweep(small(tmp_path / "inprocess"), train)
+    assert measured(tmp_path / "ray") == measured(tmp_path / "inprocess")
+    assert_journal_agrees(tmp_path / "ray")
+    assert {span["threads"] for span in spans} == {"1"}
+    assert {span["device"] for span in spans} == {"cpu"}
+    assert os.getpid() not in {span["pid"] for span in spans}
+
+
+@pytest.mark.usefixtures("cluster")
+def test_each_gpu_has_one_trial_at_a_time_and_all_are_busy(tmp_path: Path, train: FakeTrain) -> None:
+    config = small(tmp_path / "out", device="cuda", seeds=1)
+    ray_sweep(config, dataclasses.replace(train, seconds=0.3))
+    spans = calls(train.calls)
+    assert len(spans) == 6
+    assert set(by_gpu(spans)) == {"0", "1"}
+    assert {gpu: most_at_once(bound) for gpu, bound in by_gpu(spans).items()} == {"0": 1, "1": 1}
+    assert {span["device"] for span in spans} == {"cuda:0"}
+
+
+@pytest.mark.usefixtures("cluster")
+def test_two_gpus_work_at_once(tmp_path: Path, train: FakeTrain) -> None:
+    ray_sweep(small(tmp_path / "out", device="auto", seeds=1, lrs=(0.01,)), dataclasses.replace(train, party=2))
+    spans = calls(train.calls)
+    assert most_at_once(spans) == 2
+    assert set(by_gpu(spans)) == {"0", "1"}
+
+
+@pytest.mark.usefixtures("cluster")
+def test_quarters_let_four_trials_share_a_gpu(tmp_path: Path, train: FakeTrain) -> None:
+    config = small(tmp_path / "out", device="cuda", gpus_per_trial=0.25, seeds=4, lrs=(0.01,))
+    ray_sweep(config, dataclasses.replace(train, party=8))
+    spans = calls(train.calls)
+    assert {gpu: most_at_once(bound) for gpu, bound in by_gpu(spans).items()} == {"0": 4, "1": 4}
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_never_fits_is_refused_before_anything_is_submitted(tmp_path: Path, train: FakeTrain) -> None:
+    with pytest.raises(ValueError, match="found 2 GPUs on a machine; wanted gpus_per_trial 3"):
+        ray_sweep(small(tmp_path / "out", device="cuda", gpus_per_trial=3.0), train)
+    assert not (tmp_path / "out").exists()
+    assert calls(train.calls) == []
+
+
+def test_no_gpu_is_refused() -> None:
+    with pytest.raises(ValueError, match="found no GPU; wanted one for device cuda"):
+        ray_cluster.resolve_device("cuda", [], 1.0, believe=False)
+    assert ray_cluster.resolve_device("auto", [], 1.0, believe=False) == "cpu"
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_killed_worker_costs_no_trial(tmp_path: Path, train: FakeTrain) -> None:
+    (tmp_path / "kills").mkdir()
+    ray_sweep(small(tmp_path / "ray"), dataclasses.replace(train, kills=str(tmp_path / "kills"), deaths=2))
+    assert len(list((tmp_path / "kills").iterdir())) == 2
+    assert len(calls(train.calls)) == 12
+    sweep(small(tmp_path / "inprocess"), train)
+    assert measured(tmp_path / "ray") == measured(tmp_path / "inprocess")
+    assert_journal_agrees(tmp_path / "ray")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_trial_that_always_kills_its_worker_is_an_error(tmp_path: Path, train: FakeTrain) -> None:
+    (tmp_path / "kills").mkdir()
+    config = small(tmp_path / "out", widths=(32,), lrs=(0.01,), seeds=1)
+    with pytest.raises(TrialsFailedError, match="1 of 1 trials failed, the first with 'WorkerCrashedError"):
+        ray_sweep(config, dataclasses.replace(train, kills=str(tmp_path / "kills"), deaths=99))
+    assert len(list((tmp_path / "kills").iterdir())) == 1 + ray_cluster.RETRIES
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_error_in_a_task_is_not_tried_again(tmp_path: Path, train: FakeTrain) -> None:
+    config = small(tmp_path / "out")
+    with pytest.raises(TrialsFailedError, match="4 of 12 trials failed, the first with 'RuntimeError: cannot train"):
+        ray_sweep(config, dataclasses.replace(train, fails=(2.0**-6,)))
+    assert len(calls(train.calls)) == 8
+
+
+def descendants(pid: int) -> set[int]:
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # It has just ended.
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def alive(pids: set[int]) -> set[int]:
+    return {pid for pid in pids if Path(f"/proc/{pid}").exists() and not is_zombie(pid)}
+
+
+def is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def wait_until(done: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.time() + seconds
+    while not done() and time.time() < deadline:
+        time.sleep(0.1)
+    return done()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_no_process_outlives_the_driver(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    plain = FakeTrain(str(tmp_path / "plain"))
+    sweep(small(tmp_path / "undisturbed"), plain)
+    order = Order(str(tmp_path / "out"), str(tmp_path / "calls"), seconds=0.5, executor="ray")
+    # A terminal's Ctrl-C reaches the whole group.
+    driver = subprocess.Popen(order.words(), env=ENVIRONMENT, stdout=subprocess.PIPE, start_new_session=True)
+    assert driver.stdout
+    for _ in range(4):
+        driver.stdout.readline()
+    # After kill -9 Ray's two agents, which run no trial, take a minute to notice.
+    workers = {pid for pid in descendants(driver.pid) if number != signal.SIGKILL or "Agent" not in command(pid)}
+    assert len(workers) >= 4
+    if number == signal.SIGINT:
+        os.killpg(driver.pid, number)
+    else:
+        driver.send_signal(number)
+    assert driver.wait(20) == code
+    driver.stdout.close()
+    assert wait_until(lambda: not alive(workers), 20), alive(workers)
+    assert 1 <= len(measured(tmp_path / "out")) < 12
+    resume(order, measured(tmp_path / "undisturbed"))

@@ -1,0 +1,96 @@
+"""Corpora and batches."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mutransfer.data import load_corpus, sample_batch, validation_batches
+
+
+def test_the_standard_library_is_real_text_without_its_tests() -> None:
+    corpus = load_corpus("stdlib")
+    text = bytes(corpus.train)
+    assert len(corpus.train) > 5_000_000
+    assert corpus.vocab == 256
+    assert b"class OrderedDict" in text + bytes(corpus.val)
+    assert b"class TestCase(unittest.TestCase)" not in text
+    assert load_corpus("stdlib").fingerprint == corpus.fingerprint
+
+
+def test_the_validation_split_is_a_tail_that_training_never_sees(tmp_path: Path) -> None:
+    file = tmp_path / "text"
+    data = bytes(range(256)) * 40
+    file.write_bytes(data)
+    corpus = load_corpus(f"text:{file}")
+    assert bytes(corpus.train) + bytes(corpus.val) == data
+    assert len(corpus.val) == len(data) // 20
+
+
+def test_the_fingerprint_follows_the_bytes(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_bytes(b"a" * 5000)
+    two.write_bytes(b"a" * 4999 + b"b")
+    first = load_corpus(f"text:{one}").fingerprint
+    assert first != load_corpus(f"text:{two}").fingerprint
+    two.write_bytes(one.read_bytes())
+    assert first == load_corpus(f"text:{two}").fingerprint
+
+
+def test_tokens_are_memory_mapped_uint16(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    np.arange(4000, dtype="<u2").tofile(file)
+    corpus = load_corpus(f"tokens:{file}")
+    assert isinstance(corpus.train, np.memmap)
+    assert corpus.vocab == 4000
+    corpus.check(context=64, vocab=4000)
+    with pytest.raises(ValueError, match=r"token 3999.*set model.vocab to 4000"):
+        corpus.check(context=64, vocab=256)
+
+
+def test_a_batch_depends_on_tokens_seed_and_step_alone() -> None:
+    tokens = np.arange(10_000, dtype=np.uint16)
+    batch = sample_batch(tokens, seed=3, step=7, batch_size=4, context=16)
+    assert batch.shape == (4, 17)
+    assert batch.dtype == np.int64
+    assert (np.diff(batch, axis=1) == 1).all()
+    assert (batch == sample_batch(tokens, 3, 7, 4, 16)).all()
+    assert (batch[:, 0] != sample_batch(tokens, 3, 8, 4, 16)[:, 0]).all()
+    assert (batch[:, 0] != sample_batch(tokens, 4, 7, 4, 16)[:, 0]).all()
+
+
+def test_batches_reach_every_window() -> None:
+    tokens = np.arange(20, dtype=np.uint8)
+    starts = np.concatenate([sample_batch(tokens, 0, step, 8, 16)[:, 0] for step in range(100)])
+    assert set(starts) == set(range(4))
+
+
+def test_validation_batches_are_spread_from_end_to_end() -> None:
+    tokens = np.arange(5000, dtype=np.uint16)
+    batches = validation_batches(tokens, batches=3, batch_size=5, context=16)
+    assert batches.shape == (3, 5, 17)
+    assert batches[0, 0, 0] == 0
+    assert batches[-1, -1, -1] == 4999
+    assert (batches == validation_batches(tokens, 3, 5, 16)).all()
+
+
+@pytest.mark.parametrize("spec", ["text:missing.txt", "tokens:missing.bin"])
+def test_a_missing_file_is_refused(spec: str) -> None:
+    with pytest.raises(ValueError, match="found no file missing"):
+        load_corpus(spec)
+
+
+def test_bad_corpora_are_refused(tmp_path: Path) -> None:
+    empty, short, odd = tmp_path / "empty", tmp_path / "short", tmp_path / "odd"
+    empty.touch()
+    short.write_bytes(b"a few words")
+    odd.write_bytes(b"abc")
+    with pytest.raises(ValueError, match="empty file"):
+        load_corpus(f"text:{empty}")
+    with pytest.raises(ValueError, match=r"found 11 training tokens.*at least context \+ 1 = 65"):
+        load_corpus(f"text:{short}").check(context=64, vocab=256)
+    with pytest.raises(ValueError, match="3 bytes"):
+        load_corpus(f"tokens:{odd}")
+    for spec in ("stdlb", "text:", "hf:wikitext"):
+        with pytest.raises(ValueError, match="wanted a known source"):
+            load_corpus(spec)

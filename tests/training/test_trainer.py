@@ -1,0 +1,183 @@
+"""The training loop: deterministic, honest about divergence, and it learns."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
+from mutransfer.data import Corpus, load_corpus, sample_batch
+from mutransfer.training import train
+from mutransfer.training.trainer import build, find_divergence, make_optimizer, train_step
+
+SWEEP = SweepConfig(steps=40, batch_size=4, eval_batches=2, base_width=32, model=ModelConfig(head_dim=8, context=16))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    file = tmp_path_factory.mktemp("data") / "text"
+    file.write_text("the quick brown fox jumps over the lazy dog; " * 500)
+    return load_corpus(f"text:{file}")
+
+
+def trial(lr: float = 2**-7, seed: int = 0, width: int = 32, **changes: object) -> TrialConfig:
+    sweep = dataclasses.replace(SWEEP, **changes)  # type: ignore[arg-type]
+    return sweep.trial(Arm("mup", "mup"), width, lr, seed)
+
+
+def test_it_learns_and_says_what_it_measured(corpus: Corpus) -> None:
+    (result,) = train([trial(steps=100)], corpus, "cpu")
+    assert result.train_losses.shape == (100,)
+    assert result.train_losses.dtype == np.float32
+    assert result.init_loss == result.train_losses[0] > 5.0
+    assert result.final_loss == pytest.approx(result.train_losses[-10:].mean())
+    assert result.mean_loss == pytest.approx(result.train_losses.mean())
+    assert result.final_loss < 2.5
+    assert result.val_loss == pytest.approx(result.final_loss, abs=0.5)
+    assert not result.diverged
+    assert result.diverged_step is None
+    assert result.n_params == sum(p.numel() for p in build(trial(), "cpu").model.parameters())
+
+
+SCRIPT = """
+import sys, torch
+sys.path.insert(0, {folder!r})
+from test_trainer import trial
+from mutransfer.data import load_corpus
+from mutransfer.training import train
+torch.set_num_threads(2)
+(result,) = train([trial(width=64)], load_corpus({spec!r}), "cpu")
+print(result.train_losses.tobytes().hex(), result.val_loss.hex())
+"""
+
+
+def test_the_same_trial_gives_the_same_bits_in_another_process(corpus: Corpus) -> None:
+    (mine,) = train([trial(width=64)], corpus, "cpu")
+    script = SCRIPT.format(folder=str(Path(__file__).parent), spec=corpus.name)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert mine.val_loss is not None
+    assert run.stdout.split() == [mine.train_losses.tobytes().hex(), mine.val_loss.hex()]
+
+
+def test_trials_do_not_see_each_other(corpus: Corpus) -> None:
+    alone = [train([trial(lr)], corpus, "cpu")[0] for lr in (2**-7, 2**-5)]
+    together = train([trial(2**-7), trial(2**-5)], corpus, "cpu")
+    for one, other in zip(alone, together, strict=True):
+        assert (one.train_losses == other.train_losses).all()
+    assert torch.get_num_threads() >= 1
+
+
+def test_a_seed_fixes_data_and_initialization_and_another_changes_both(corpus: Corpus) -> None:
+    base, other_rate, other_seed = train([trial(), trial(2**-5), trial(seed=1)], corpus, "cpu")
+    assert base.init_loss == other_rate.init_loss
+    assert base.init_loss != other_seed.init_loss
+
+
+def test_divergence_is_a_result_with_its_step_and_no_losses_after_it(corpus: Corpus) -> None:
+    (result,) = train([trial(lr=1e6)], corpus, "cpu")
+    assert result.diverged
+    assert result.diverged_step is not None
+    assert len(result.train_losses) == result.diverged_step + 1
+    assert result.final_loss is result.val_loss is result.mean_loss is None
+
+
+def test_where_a_run_has_diverged() -> None:
+    falling = np.linspace(5, 2, 100)
+    assert find_divergence(falling, 10) is None
+    nan = falling.copy()
+    nan[37] = np.nan
+    assert find_divergence(nan, 10) == 37
+    inf = falling.copy()
+    inf[0] = np.inf
+    assert find_divergence(inf, 10) == 0
+    spike = falling.copy()
+    spike[50] = 20.0
+    assert find_divergence(spike, 10) is None, "one bad batch is no divergence"
+    risen = np.concatenate([[5.0], np.full(99, 6.0)])
+    assert find_divergence(risen, 10) == 19
+    assert find_divergence(risen, 60) == 60, "during warmup a run may stand above its start"
+
+
+def test_final_loss_is_over_the_last_part_of_the_steps(corpus: Corpus) -> None:
+    (result,) = train([trial(final_window=0.5)], corpus, "cpu")
+    assert result.final_loss == pytest.approx(result.train_losses[-20:].mean())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": OptimizerConfig(name="sgd")},
+        {"optimizer": OptimizerConfig(beta1=0.8)},
+        {"optimizer": OptimizerConfig(beta2=0.999)},
+        {"optimizer": OptimizerConfig(eps=1e-2)},
+        {"optimizer": OptimizerConfig(eps=1e-2, scale_eps=False)},
+        {"optimizer": OptimizerConfig(weight_decay=1.0)},
+        {"optimizer": OptimizerConfig(weight_decay=1.0, decay_mode="coupled")},
+        {"optimizer": OptimizerConfig(weight_decay=0.1, decay_mode="lr_independent")},
+        {"optimizer": OptimizerConfig(weight_decay=1.0, decay_vectors=True)},
+        {"optimizer": OptimizerConfig(clip_norm=0.1)},
+        {"optimizer": OptimizerConfig(name="sgd", momentum=0.5)},
+        {"schedule": ScheduleConfig(name="constant")},
+        {"schedule": ScheduleConfig(name="cosine")},
+        {"schedule": ScheduleConfig(name="wsd")},
+        {"schedule": ScheduleConfig(name="wsd", decay_fraction=0.5)},
+        {"schedule": ScheduleConfig(warmup=0.5)},
+        {"schedule": ScheduleConfig(floor=0.5)},
+        {"dtype": "bfloat16"},
+        {"dtype": "float64"},
+        {"batch_size": 5},
+        {"steps": 41},
+        {"base_width": 16},
+    ],
+    ids=str,
+)
+def test_every_choice_changes_the_run(corpus: Corpus, change: dict[str, object]) -> None:
+    rich = ModelConfig(head_dim=8, context=16, norm_gain=True)
+    runs = train([trial(width=64, model=rich), trial(width=64, model=rich, **change)], corpus, "cpu")
+    assert runs[0].final_loss != runs[1].final_loss
+    assert runs[1].final_loss is not None
+
+
+def test_adam_without_decay_is_adamw_and_with_decay_is_refused(corpus: Corpus) -> None:
+    adam, adamw = train([trial(optimizer=OptimizerConfig(name=name)) for name in ("adam", "adamw")], corpus, "cpu")
+    assert adam.final_loss == adamw.final_loss
+    with pytest.raises(ValueError, match="use adamw"):
+        OptimizerConfig(name="adam", weight_decay=0.1).validate()
+
+
+WIDTHS = (64, 128, 256, 512)
+
+
+def growth(parametrization: str, steps: int) -> dict[str, float]:
+    """Slope over log2 width of the root mean square change, after some AdamW steps on one batch of real text, of the
+    output of each module and of the logits."""
+    corpus = load_corpus("stdlib")
+    changes: dict[str, list[float]] = {}
+    for width in WIDTHS:
+        sweep = SweepConfig(base_width=WIDTHS[0], schedule=ScheduleConfig(name="constant", warmup=0.0))
+        config = sweep.trial(Arm("x", parametrization), width, 2**-7, 0)
+        built = build(config, "cpu")
+        tokens = torch.from_numpy(sample_batch(corpus.train, 0, 0, 16, 64))
+        seen: dict[str, torch.Tensor] = {}
+        for name, module in built.model.named_modules():
+            if name.endswith(("attention", "mlp", "readout")) or name.rpartition(".")[0] == "blocks":
+                module.register_forward_hook(lambda _m, _i, out, name=name: seen.__setitem__(name, out.detach()))
+        built.model(tokens[:, :-1])
+        before = dict(seen)
+        optimizer = make_optimizer(built, config)
+        for step in range(steps):
+            train_step(built, optimizer, config, step, tokens)
+        built.model(tokens[:, :-1])
+        for name in before:
+            changes.setdefault(name, []).append((seen[name] - before[name]).square().mean().sqrt().item())
+    return {name: float(np.polyfit(np.log2(WIDTHS), np.log2(c), 1)[0]) for name, c in changes.items()}
+
+
+def test_activations_move_alike_at_every_width_under_mup_and_grow_under_sp() -> None:
+    mup, sp = growth("mup", steps=5), growth("sp", steps=5)
+    assert all(abs(slope) < 0.15 for slope in mup.values()), mup
+    assert max(sp.values()) > 0.4, sp
