@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         SweepConfig,
         TrialConfig,
     )
-    from mutransfer.data import Corpus, load_corpus
+    from mutransfer.data import Corpus, load_corpus, sample_batch
     from mutransfer.optim import check_group_rates, schedule_factor
     from mutransfer.parametrization import TABLES, Parametrized, ParamRule, build_transformer
     from mutransfer.result import Result, read_result, write_result
@@ -38,7 +38,7 @@ _HOMES = {
         "SweepConfig",
         "TrialConfig",
     ),
-    "mutransfer.data": ("Corpus", "load_corpus"),
+    "mutransfer.data": ("Corpus", "load_corpus", "sample_batch"),
     "mutransfer.optim": ("check_group_rates", "schedule_factor"),
     "mutransfer.parametrization": ("TABLES", "ParamRule", "Parametrized", "build_transformer"),
     "mutransfer.result": ("Result", "read_result", "write_result"),
@@ -71,6 +71,7 @@ __all__ = [
     "read_result",
     "recommend",
     "run_sweep",
+    "sample_batch",
     "schedule_factor",
     "train",
     "write_result",

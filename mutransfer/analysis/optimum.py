@@ -132,13 +132,10 @@ def _optimum(curve: Curve, quartic: Quartic | None, noise: Noise, kappa: Noise) 
             covariance=kappa.variance * of_noise + of_shape,
         )
     interval = found.estimate.interval
-    if interval.ci_low <= curve.log2_lr[0] and interval.ci_high >= curve.log2_lr[-1]:
-        return replace(tried, status=FLAT)
     return replace(found, ci_low=interval.ci_low, ci_high=interval.ci_high)
 
 
 def _status(curve: Curve, quartic: Quartic | None, noise: Noise) -> str:
-    """The status by measured and fitted losses; an interval as wide as the range of rates can still make it flat."""
     means = curve.means
     finite = means[np.isfinite(means)]
     if len(means) < FEWEST_RATES:

@@ -1,7 +1,8 @@
 """What the proxy's rate costs at the target: loss(target, lr*(proxy)) - loss(target, lr*(target)), never below 0.
 
-The loss at the target is its fitted quartic; beyond the fitted rates, straight lines between mean losses; beyond the
-rates that were run and did not diverge nothing is known but that the loss has risen so far.
+The loss at the target is its fitted quartic; beyond the fitted rates, straight lines between mean losses (above a
+parabola by at most a h^2/4 for rates h octaves apart); beyond the rates that were run and did not diverge nothing is
+known but that the loss has risen so far.
 
 The regret is about a (shift)^2, so it is not normal near 0 and no delta method holds there. Its interval joins two
 independent ones by the method of variance estimates recovery (Zou and Donner 2008, Statistics in Medicine 27, 1693):

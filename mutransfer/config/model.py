@@ -43,7 +43,7 @@ class ModelConfig:
     """RMS-normalize queries and keys over each head."""
     tied_embeddings: bool = False
     """The readout shares the embedding's weight."""
-    zero_readout: bool = False
+    zero_readout: bool = True
     """Start the readout at zero (Tensor Programs V, appendix D.2)."""
     zero_query: bool = False
     """Start the query projections at zero (Tensor Programs V, appendix D.2)."""
@@ -53,8 +53,8 @@ class ModelConfig:
     """Multiplies the attention logits at every width."""
     embedding_mult: float = 1.0
     """Multiplies the embedding's output at every width."""
-    output_mult: float = 1.0
-    """Multiplies the logits at every width."""
+    output_mult: float = 4.0
+    """Multiplies the logits at every width: a readout that starts at zero must learn faster to catch up."""
     context: int = 64
     """Tokens per sequence."""
     vocab: int = 256
@@ -123,11 +123,12 @@ class ModelConfig:
             raise ValueError(f"found head_dim {self.size_of_head} with rope; wanted an even one: set model.head_dim")
         if self.zero_readout and self.tied_embeddings:
             raise ValueError(
-                "found zero_readout with tied_embeddings; wanted one of them: a zero table would never learn its inputs"
+                "found tied_embeddings with zero_readout, which would start the embedding at zero too; wanted one of them: "
+                "set model.zero_readout to False"
             )
 
 
-GPT2 = ModelConfig(norm_gain=True, bias=True, tied_embeddings=True)
+GPT2 = ModelConfig(norm_gain=True, bias=True, tied_embeddings=True, zero_readout=False, output_mult=1.0)
 """After Radford et al. 2019: layernorm with gains, biases, learned positions, GELU, tied embeddings."""
 
 LLAMA = ModelConfig(norm="rmsnorm", norm_gain=True, activation="swiglu", mlp_ratio=3.5, positions="rope", n_kv_heads=2)

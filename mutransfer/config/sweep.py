@@ -38,7 +38,7 @@ class SweepConfig:
     """The arms of the comparison."""
     widths: tuple[int, ...] = (32, 64, 128, 256)
     """Widths to train; the smallest is the proxy, the largest the target."""
-    lrs: tuple[float, ...] = tuple(2.0**e for e in range(-10, -3))
+    lrs: tuple[float, ...] = tuple(2.0**e for e in range(-11, -3))
     """Peak learning rates of the grid; random and tpe search between the smallest and the largest."""
     seeds: int = 2
     """Seeds for each rate: initialization and data order."""

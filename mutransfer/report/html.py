@@ -25,8 +25,8 @@ from mutransfer.report.tables import difference_table, diverged_table, optima_ta
 VERDICTS = {"transfers": "✓ transfers", "does_not_transfer": "✗ does not transfer", "inconclusive": "? inconclusive"}
 STATUSES = {
     "interior": "interior",
-    "censored_low": "below the lowest rate",
-    "censored_high": "above the highest rate",
+    "censored_low": "below range",
+    "censored_high": "above range",
     "flat": "flat",
     "too_few": "too few rates",
 }

@@ -152,12 +152,7 @@ def _regret(optimum: Optimum, log2_lr: float, curve: Curve) -> tuple[float, str]
 
 def _mean_at(log2_lr: float, curve: Curve) -> float:
     """The mean loss at a rate between measured ones; inf at or next to one that diverged, NaN beyond them."""
-    rates, means = curve.log2_lr, curve.means
-    if not rates[0] <= log2_lr <= rates[-1]:
-        return math.nan
-    right = int(np.searchsorted(rates, log2_lr))
-    near = means[right : right + 1] if rates[right] == log2_lr else means[right - 1 : right + 1]
-    return float(np.interp(log2_lr, rates, means)) if np.isfinite(near).all() else math.inf
+    return float(np.interp(log2_lr, curve.log2_lr, curve.means, left=math.nan, right=math.nan))
 
 
 def _table(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:

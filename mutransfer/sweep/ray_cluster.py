@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from mutransfer.config import TrialConfig
 from mutransfer.sweep.executors import Finished, Run, check_gpus, describe_error, gpu_slots, usable_cpus
@@ -55,7 +56,8 @@ class RayCluster:
             options = {"num_cpus": 0, "num_gpus": gpus_per_trial, "max_calls": 0 if sum(on_nodes) == 1 else 1}
 
         def submission(trials: Sequence[TrialConfig], corpus: Corpus, task_device: str) -> list[TrialResult]:
-            return run(trials, corpus, task_device)
+            # As plain data: the class of the results would load torch in the driver.
+            return [cast("TrialResult", SimpleNamespace(**vars(result))) for result in run(trials, corpus, task_device)]
 
         # num_gpus belongs here: given later, as an option, it would not end the workers.
         self._run = ray.remote(max_retries=RETRIES, retry_exceptions=False, **options)(submission)

@@ -141,7 +141,8 @@ def _sample(config: SweepConfig, name: str, size: int, earlier: Iterable[Observa
 
 
 def _seed_means(history: Iterable[Observation]) -> list[tuple[float, float]]:
-    losses: dict[float, list[tuple[int, float]]] = {}
+    """Each rate and its mean loss over seeds, round by round: beyond 25 results TPE weighs later ones more."""
+    losses: defaultdict[tuple[int, float], list[tuple[int, float]]] = defaultdict(list)
     for seen in history:
-        losses.setdefault(seen.lr, []).append((seen.seed, seen.loss))
-    return [(lr, sum(loss for _, loss in sorted(pairs)) / len(pairs)) for lr, pairs in sorted(losses.items())]
+        losses[seen.round, seen.lr].append((seen.seed, seen.loss))
+    return [(lr, sum(loss for _, loss in sorted(pairs)) / len(pairs)) for (_, lr), pairs in sorted(losses.items())]

@@ -51,8 +51,12 @@ def test_equal_losses_are_flat(losses: np.ndarray) -> None:
 
 def test_noise_alone_is_flat() -> None:
     rng = np.random.default_rng(3)
-    flat = [only(Curve(32, RATES, 2.3 + rng.normal(0, 0.01, (3, 7)))).status == "flat" for _ in range(50)]
-    assert sum(flat) >= 45
+    statuses = [
+        optimum.status
+        for _ in range(20)
+        for optimum in optima([Curve(width, RATES, 2.3 + rng.normal(0, 0.01, (3, 7))) for width in (32, 64, 128, 256)])
+    ]
+    assert statuses.count("flat") >= 0.9 * len(statuses)
 
 
 @pytest.mark.parametrize("losses", [[[2.3]], [[2.3, 2.2]], [[2.4, 2.3, np.inf]]])

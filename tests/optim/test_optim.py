@@ -10,7 +10,7 @@ from mutransfer.config import ModelConfig, ScheduleConfig
 from mutransfer.optim import check_group_rates, schedule_factor, set_group_rates
 from mutransfer.parametrization import build_transformer
 
-SMALL = ModelConfig(width=32, head_dim=8, context=12, vocab=50)
+SMALL = ModelConfig(width=32, head_dim=8, context=12, vocab=50, zero_readout=False)
 
 
 def factors(steps: int = 100, **config: object) -> list[float]:

@@ -1,4 +1,4 @@
-"""The laws of the parametrizations: equal at the base width; Tables 3, 8 and 9 one parametrization; `mup` the oracle."""
+"""The laws of the parametrizations: equal at the base width; Tables 3, 8, 9 are one; `mup` is the oracle."""
 
 import dataclasses
 
@@ -11,8 +11,8 @@ from mutransfer.config import InitConfig, ModelConfig, OptimizerConfig, Schedule
 from mutransfer.parametrization import TABLES, Parametrized, build_transformer
 from mutransfer.training.trainer import build, make_optimizer, train_step
 
-BASE = 32
-SMALL = ModelConfig(width=BASE, head_dim=8, context=16, vocab=64)
+BASE = 16
+SMALL = ModelConfig(width=BASE, head_dim=8, context=16, vocab=64, zero_readout=False, output_mult=1.0)
 MUP_TABLES = ("mup", "mup_table3", "mup_table9")
 
 
@@ -243,5 +243,5 @@ def test_sp_takes_one_rate_and_fan_in_or_fixed_initialization() -> None:
 )
 def test_attention_scale_with_growing_head_dim(scale: str, parametrization: str, expected: float) -> None:
     model = dataclasses.replace(SMALL, width=128, head_dim=None, n_heads=8, attention_scale=scale)
-    built = build_transformer(model, parametrization, base_width=BASE)
+    built = build_transformer(model, parametrization, base_width=32)
     assert built.model.blocks[0].attention.attention_scale == pytest.approx(expected)

@@ -53,8 +53,8 @@ def loss_of(trial: TrialConfig) -> float:
 class FakeTrain:
     """Trains nothing. Each call that ends is a line in the file `calls`, and takes so many `seconds`.
 
-    `fails` names rates that raise. `party`: wait until so many calls are under way at once. `kills`: a folder in which
-    as many workers as it has room for (`deaths`) leave their mark and die.
+    `fails` names rates that raise, a line each in `calls`.failed. `party`: wait until so many calls are under way at
+    once. `kills`: a folder in which as many workers as it has room for (`deaths`) leave their mark and die.
     """
 
     calls: str
@@ -73,6 +73,8 @@ class FakeTrain:
         self._wait_for_party()
         self._die()
         if trial.lr in self.fails:
+            with Path(self.calls + ".failed").open("a") as file:
+                file.write(f"{trial.lr}\n")
             raise RuntimeError(f"cannot train at {trial.lr}")
         diverged = trial.lr >= DIVERGES_FROM
         loss = None if diverged else loss_of(trial)

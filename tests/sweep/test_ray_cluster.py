@@ -85,6 +85,8 @@ def test_each_gpu_has_one_trial_at_a_time_and_all_are_busy(tmp_path: Path, train
     assert set(by_gpu(spans)) == {"0", "1"}
     assert {gpu: most_at_once(bound) for gpu, bound in by_gpu(spans).items()} == {"0": 1, "1": 1}
     assert {span["device"] for span in spans} == {"cuda:0"}
+    # A process keeps the GPU it first used, so none may serve a second trial.
+    assert len({span["pid"] for span in spans}) == 6
 
 
 @pytest.mark.usefixtures("cluster")
@@ -143,6 +145,7 @@ def test_an_error_in_a_task_is_not_tried_again(tmp_path: Path, train: FakeTrain)
     with pytest.raises(TrialsFailedError, match="4 of 12 trials failed, the first with 'RuntimeError: cannot train"):
         ray_sweep(config, dataclasses.replace(train, fails=(2.0**-6,)))
     assert len(calls(train.calls)) == 8
+    assert len(Path(train.calls + ".failed").read_text().splitlines()) == 4
 
 
 def descendants(pid: int) -> set[int]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mutransfer.config import SweepConfig
-from mutransfer.sweep.search import ROUND, Observation, Point, count_missing, propose
+from mutransfer.sweep.search import DIVERGED_LOSS, ROUND, Observation, Point, count_missing, propose
 
 STUDY = "mup/width=64"
 
@@ -90,6 +90,16 @@ def test_tpe_learns_from_the_rounds_before() -> None:
     good = [Observation(p.lr, 0, loss(p), "tpe", 0) for p in first]
     bad = [Observation(p.lr, 0, -loss(p), "tpe", 0) for p in first]
     assert propose(sweep, STUDY, good) != propose(sweep, STUDY, bad)
+
+
+def test_the_order_of_arrival_does_not_matter_even_among_equals() -> None:
+    sweep = config("tpe", seeds=1)
+    rates = [2.0 ** -(e / 8) for e in range(16, 96)]
+    seen = [Observation(lr, 0, DIVERGED_LOSS if lr > 2**-9 else 2.0, "tpe", 0) for lr in rates]
+    proposals = propose(sweep, STUDY, seen)
+    for number in range(5):
+        random.Random(number).shuffle(seen)
+        assert propose(sweep, STUDY, seen) == proposals
 
 
 def test_tpe_comes_closer_than_random() -> None:

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from analysis.planted import parabola
+from mutransfer.analysis.curve import Curve
+from mutransfer.analysis.noise import PRIOR_DF, SEEDS_SIGMA, TILT, TILT_DF, Noise, repeated_noise, residual_noise, tilt
+from mutransfer.analysis.quartic import Quartic, Window, fit, window
+
+RATES = np.arange(-10.0, -3.0)
+SIGMA = 0.01
+
+
+def noisy(seed: int, seeds: int = 3, tilted: float = 0.0) -> Window:
+    """A parabola with independent noise, every seed's curve tilted by a number of its own, and a seed offset."""
+    rng = np.random.default_rng(seed)
+    clean = parabola(32, -7.0, RATES, seeds, a=0.01)
+    own = SIGMA * rng.standard_normal(clean.losses.shape) + 0.1 * rng.standard_normal((seeds, 1))
+    slanted = tilted * rng.standard_normal((seeds, 1)) * (RATES + 7)
+    points = window(Curve(32, RATES, clean.losses + own + slanted))
+    assert points is not None
+    return points
+
+
+def fits(windows: list[Window]) -> list[Quartic]:
+    return [fit(points, SIGMA**2) for points in windows]
+
+
+def test_sigma_is_recovered_and_seed_offsets_are_no_noise() -> None:
+    found = repeated_noise([noisy(seed) for seed in range(200)])
+    assert found is not None
+    assert found.variance == pytest.approx(SIGMA**2, rel=0.05)
+
+
+def test_sigma_starts_from_a_typical_run() -> None:
+    points = window(parabola(32, -7.0, RATES, 3, a=0.01))
+    assert points is not None
+    found = repeated_noise([points])
+    assert found is not None
+    assert found.df == PRIOR_DF + 2 * (len(points.z) - 1)
+    assert found.variance == pytest.approx(PRIOR_DF * SEEDS_SIGMA**2 / found.df)
+
+
+def test_single_seeds_tell_the_noise_by_their_residuals() -> None:
+    windows = [noisy(seed, seeds=1) for seed in range(200)]
+    assert repeated_noise(windows) is None
+    # A little low, because the fit allows for more discrepancy than a parabola has.
+    assert 0.7 < residual_noise(fits(windows)).variance / SIGMA**2 < 1.1
+
+
+def test_kappa_is_one_without_tilt_and_more_with_it() -> None:
+    noise = Noise(SIGMA**2, 100.0)
+    plain = tilt(fits([noisy(seed) for seed in range(200)]), noise)
+    tilted = tilt(fits([noisy(seed, tilted=0.01) for seed in range(200)]), noise)
+    assert plain.variance == pytest.approx(1, rel=0.15)
+    assert tilted.variance > 3 * plain.variance
+
+
+def test_kappa_starts_from_its_prior_and_counts_seeds_run_at_all_rates() -> None:
+    noise = Noise(SIGMA**2, 100.0)
+    assert tilt([], noise) == Noise(TILT, TILT_DF)
+    holes = noisy(0).losses.copy()
+    holes[0, 0] = np.nan
+    points = window(Curve(32, RATES[: holes.shape[1]], holes))
+    assert points is not None
+    assert tilt(fits([points]), noise).df == TILT_DF + 1

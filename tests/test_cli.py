@@ -1,0 +1,254 @@
+"""The command line as a user meets it: what it prints, and what it says to bad input."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mutransfer import records
+from mutransfer.cli import main
+
+QUICK = ["--steps", "6", "--seeds", "1", "--executor", "inprocess", "--device", "cpu", "--eval-batches", "1"]
+SMALL = [*QUICK, "--widths", "16,32", "--lrs", "2^-9..2^-5", "--base-width", "16"]
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "result"
+    assert main(["sweep", *SMALL, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def copied(result: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(result, tmp_path / "copy")
+
+
+def test_a_sweep_writes_all_that_it_promises(result: Path) -> None:
+    summary = json.loads((result / "summary.json").read_text())
+    assert list(summary["arms"]) == ["sp", "mup"]
+    assert {optimum["width"] for optimum in summary["arms"]["mup"]["optima"]} == {16, 32}
+    assert "sp-mup" in summary["slope_difference"] or summary["arms"]["sp"]["transfer_slope"] is None
+    assert len(records.read(result / "records.jsonl")) == 2 * 2 * 5
+    assert len(list((result / "curves").glob("*.npy"))) == 20
+    for name in ("loss_curves", "optimal_lr", "wider_is_better", "regret"):
+        for kind in ("svg", "png"):
+            assert (result / "figures" / f"{name}.{kind}").stat().st_size > 5000
+    assert "mutransfer sweep" in (result / "report.html").read_text()
+
+
+def test_the_same_command_runs_nothing_again_and_a_wider_one_only_what_is_new(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (copied / "records.jsonl").read_bytes()
+    assert main(["sweep", *SMALL, "--out", str(copied)]) == 0
+    assert (copied / "records.jsonl").read_bytes() == before
+    wider = [word if word != "16,32" else "16,32,48" for word in SMALL]
+    assert main(["sweep", *wider, "--out", str(copied)]) == 0
+    after = (copied / "records.jsonl").read_bytes()
+    assert after.startswith(before)
+    assert after.count(b"\n") == 30
+    assert "width 48" in capsys.readouterr().out
+
+
+def test_the_order_of_the_records_does_not_change_the_summary(copied: Path) -> None:
+    before = (copied / "summary.json").read_bytes()
+    lines = (copied / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (copied / "records.jsonl").write_bytes(b"".join(reversed(lines)))
+    assert main(["report", str(copied)]) == 0
+    assert (copied / "summary.json").read_bytes() == before
+
+
+def test_report_needs_the_records_and_the_config_alone(copied: Path) -> None:
+    html = (copied / "report.html").read_bytes()
+    for name in ("summary.json", "report.html", "study.journal", "driver.lock"):
+        (copied / name).unlink()
+    shutil.rmtree(copied / "figures")
+    shutil.rmtree(copied / "curves")
+    assert main(["report", str(copied)]) == 0
+    assert (copied / "report.html").read_bytes() == html
+    assert (copied / "figures" / "regret.png").exists()
+
+
+def test_one_width_has_an_optimum_and_no_slope(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--widths", "16", "--lrs", "2^-9..2^-5", "--base-width", "16", "--parametrizations", "mup"]
+    assert main(["sweep", *QUICK, *words, "--out", str(tmp_path / "one")]) == 0
+    arm = json.loads((tmp_path / "one" / "summary.json").read_text())["arms"]["mup"]
+    assert arm["transfer_slope"] is None
+    assert arm["verdict"] == "inconclusive"
+    assert "mup: inconclusive" in capsys.readouterr().out
+
+
+def test_status_counts(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", str(result)]) == 0
+    assert "20 of 20 trials done, 0 diverged, 0 failed" in capsys.readouterr().out
+
+
+def test_plan_counts_and_times_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *SMALL, "--out", str(tmp_path / "planned")]) == 0
+    assert "20 trials" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_plan_leaves_out_what_is_recorded(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *SMALL, "--out", str(result)]) == 0
+    out = capsys.readouterr().out
+    assert "0 trials" in out
+    assert "20 trials are recorded" in out
+
+
+@pytest.mark.parametrize("kind", ["table", "json", "csv"])
+def test_explain_names_every_kind_of_parameter(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "--width", "512", "--preset", "llama", "--lr", "2^-8", "--format", kind]) == 0
+    out = capsys.readouterr().out
+    assert "blocks.*.attention.key.weight" in out
+    if kind == "json":
+        rows = {row["parameter"]: row for row in json.loads(out)}
+        assert rows["blocks.*.mlp.up.weight"]["lr"] == 2**-10
+        assert rows["readout.weight"]["forward_mult"] == 0.25
+
+
+REFERENCE = Path(__file__).parent.parent / "results" / "reference_cpu"
+
+
+def test_recommend_gives_a_rate_and_its_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recommend", str(REFERENCE), "--width", "512", "--json"]) == 0
+    advice = json.loads(capsys.readouterr().out)
+    found = advice["recommendation"]
+    assert found["ci_low"] < found["lr"] < found["ci_high"]
+    assert found["arm"] == "mup"
+    assert {group["lr"] for group in advice["groups"]} == {found["lr"], found["lr"] / 4}
+    assert main(["recommend", str(REFERENCE), "--width", "512", "--steps", "200"]) == 0
+    text = capsys.readouterr().out
+    assert "tuned at 150 steps" in text
+    assert "1.33 times the tokens" in text
+
+
+def test_recommend_refuses_where_nothing_transfers_and_at_another_horizon(
+    result: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, why in (
+        ([str(REFERENCE), "--width", "512", "--arm", "sp"], "does_not_transfer"),
+        ([str(REFERENCE), "--width", "512", "--steps", "100000"], "times the tokens"),
+        ([str(REFERENCE), "--width", "500"], "multiple of head_dim"),
+        ([str(REFERENCE), "--width", "512", "--arm", "mpu"], "wanted one of sp, mup"),
+    ):
+        assert main(["recommend", *words]) == 2
+        assert why in one_line(capsys)
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("mutransfer: ")
+    assert captured.err.count("\n") == 1, captured.err
+    return captured.err
+
+
+BAD = [
+    (["--widths", "33"], "multiple of head_dim 16"),
+    (["--widths", "16", "16"], "found 16 twice in widths"),
+    (["--widths", "0"], "found model.width 0"),
+    (["--widths", "sixteen"], "widths"),
+    (["--widths"], "--widths"),
+    (["--lrs", "0"], "found the learning rate '0'"),
+    (["--lrs=-0.1"], "found the learning rate '-0.1'"),
+    (["--lrs", "nan"], "found the learning rate 'nan'"),
+    (["--lrs", "fast"], "found the learning rate 'fast'"),
+    (["--lrs", "2^-3..2^-5"], "the lower first"),
+    (["--parametrizations", "mpu"], "did you mean 'mup'"),
+    (["--optimizer.name", "adamww"], "did you mean 'adamw'"),
+    (["--schedule.name", "cosin"], "did you mean 'cosine'"),
+    (["--search", "grit"], "did you mean 'grid'"),
+    (["--executor", "rai"], "did you mean 'ray'"),
+    (["--preset", "lama"], "did you mean 'llama'"),
+    (["--seeds", "0"], "found seeds 0"),
+    (["--seeds", "two"], "seeds"),
+    (["--stpes", "3"], "stpes"),
+    (["--data", "text:missing.txt"], "found no file missing.txt"),
+    (["--data", "text:empty.txt"], "empty file"),
+    (["--data", "text:short.txt"], "wanted at least context + 1"),
+    (["--data", "stdlb"], "did you mean 'stdlib'"),
+    (["--device", "cuda"], "found no GPU"),
+    (["--device", "cuda", "--executor", "ray"], "found no GPU"),
+    (["--optimizer.momentum", "0.5"], "adamw does not use"),
+    (["--schedule.warmup", "6"], "shorter than the run"),
+    (["--model.n-heads", "2"], "exactly one"),
+    (["--out", "/proc/mine"], "cannot be written"),
+    (["--out", "a_file"], "cannot be written"),
+    (["no_such_experiment"], "found no experiment 'no_such_experiment'"),
+    (["width_transfr"], "did you mean 'width_transfer'"),
+    (["without_sweep.py"], "found no function sweep()"),
+]
+
+
+@pytest.mark.parametrize(("words", "found"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_bad_input_is_one_line_and_writes_nothing(
+    words: list[str], found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "short.txt").write_text("short")
+    (tmp_path / "a_file").write_text("a file")
+    (tmp_path / "without_sweep.py").touch()
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "width_transfer.py").touch()
+    before = sorted(tmp_path.rglob("*"))
+    experiment = [word for word in words[:1] if not word.startswith("-")]
+    assert main(["sweep", *experiment, *QUICK, *words[len(experiment) :]]) == 2
+    assert found in one_line(capsys)
+    after = [path for path in sorted(tmp_path.rglob("*")) if "__pycache__" not in path.parts]
+    assert after == before
+
+
+def test_a_folder_of_another_sweep_or_other_data_is_refused(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    (tmp_path / "other.txt").write_text("other words " * 1000)
+    for words, found in (
+        (["--model.depth", "3"], "made with model.depth 2"),
+        (["--schedule.name", "cosine"], "schedule.name 'linear'"),
+        (["--data", f"text:{tmp_path / 'other.txt'}"], "data"),
+    ):
+        assert main(["sweep", *SMALL, *words, "--out", str(copied)]) == 2
+        assert found in one_line(capsys)
+    assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("command", ["report", "status", "recommend"])
+def test_what_is_no_result_is_refused(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    extra = ["--width", "64"] if command == "recommend" else []
+    assert main([command, str(tmp_path), *extra]) == 2
+    assert "wanted a" in one_line(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_corrupt_record_stops_the_report_with_its_line(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = (copied / "records.jsonl").read_bytes().splitlines(keepends=True)
+    lines[3] = lines[3][:50] + b"\n"
+    (copied / "records.jsonl").write_bytes(b"".join(lines))
+    assert main(["report", str(copied)]) == 2
+    assert "line 4" in one_line(capsys)
+
+
+def test_an_unknown_command_is_told_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["swep"]) == 2
+    assert "did you mean 'sweep'" in one_line(capsys)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["status", str(REFERENCE)]], ids=["help", "status"])
+def test_help_and_status_load_nothing_heavy(words: list[str]) -> None:
+    script = "import sys; from mutransfer.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    run = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
+    assert not {"torch", "ray", "optuna", "pandas", "matplotlib"} & set(run.stderr.split())
+
+
+def test_the_inprocess_executor_imports_no_ray(tmp_path: Path) -> None:
+    script = "import sys; from mutransfer.cli import main; main(sys.argv[1:]); assert 'ray' not in sys.modules"
+    words = [*QUICK, "--widths", "16", "--lrs", "0.01", "--base-width", "16", "--out", str(tmp_path / "r")]
+    subprocess.run([sys.executable, "-c", script, "sweep", *words], check=True, env={**os.environ, "COLUMNS": "120"})
