@@ -14,7 +14,7 @@ SWEEP_FLAGS = $(call flag,widths,$(WIDTHS)) $(call flag,seeds,$(SEEDS)) $(call f
 	$(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep report test slow lint format clean
+.PHONY: help setup sweep report test slow bench lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
@@ -39,6 +39,9 @@ test: $(READY) lint ## lint, type-check and run the tests
 
 slow: $(READY) ## run the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
+
+bench: $(READY) ## measure speed, as ratios, into results/bench/
+	$(BIN)/python experiments/bench/bench.py
 
 lint: $(READY) ## ruff, mypy --strict and the layering contract
 	$(BIN)/ruff check .

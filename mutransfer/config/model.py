@@ -123,8 +123,8 @@ class ModelConfig:
             raise ValueError(f"found head_dim {self.size_of_head} with rope; wanted an even one: set model.head_dim")
         if self.zero_readout and self.tied_embeddings:
             raise ValueError(
-                "found tied_embeddings with zero_readout, which would start the embedding at zero too; wanted one of them: "
-                "set model.zero_readout to False"
+                "found tied_embeddings with zero_readout, which would start the embedding at zero too; wanted one of "
+                "them: set model.zero_readout to False"
             )
 
 

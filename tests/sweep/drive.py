@@ -68,6 +68,7 @@ def main(order: Order) -> int:
             return InProcess(train, corpus, "cpu")
         from mutransfer.sweep.ray_cluster import RayCluster
 
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])  # Two trials at once, whatever the machine.
         return RayCluster(train, corpus, "cpu", 1.0)
 
     changes = {name: tuple(v) if isinstance(v, list) else v for name, v in order.changes.items()}

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,13 @@ from .fakes import assert_journal_agrees, calls, measured, small, sweep
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
 SEARCHES: dict[str, dict[str, Any]] = {"grid": {}, "tpe": {"search": "tpe", "n_trials": 6}}
+
+
+def wait_until(done: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.time() + seconds
+    while not done() and time.time() < deadline:
+        time.sleep(0.05)
+    return done()
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +94,13 @@ def test_a_driver_killed_at_random_times_is_resumed(tmp_path: Path, undisturbed:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_keeps_what_is_done(tmp_path: Path, undisturbed: dict[str, Any], number: signal.Signals) -> None:
-    order = Order(str(tmp_path / "out"), str(tmp_path / "calls"), seconds=0.1)
+    order = Order(str(tmp_path / "out"), str(tmp_path / "calls"), seconds=0.3)
     driver = subprocess.Popen(order.words(), env=ENVIRONMENT, stdout=subprocess.PIPE)
     assert driver.stdout
     for _ in range(3):
         driver.stdout.readline()
     driver.send_signal(number)
-    assert driver.wait(10) == 130
+    assert driver.wait(60) == 130
     driver.stdout.close()
     assert 2 <= len(measured(tmp_path / "out")) < 12
     resume(order, undisturbed["grid"])
@@ -103,10 +111,11 @@ def test_a_second_driver_names_the_first(tmp_path: Path, undisturbed: dict[str, 
     first = subprocess.Popen(order.words(), env=ENVIRONMENT, stdout=subprocess.PIPE)
     assert first.stdout
     first.stdout.readline()
-    time.sleep(0.1)
+    lock = tmp_path / "out" / "driver.lock"
+    assert wait_until(lambda: lock.read_bytes().endswith(b"\n"), 30)
     with pytest.raises(ValueError, match=f"in use by another driver .process {first.pid} on "):
         sweep(small(tmp_path / "out"), FakeTrain(os.devnull))
-    holder = json.loads((tmp_path / "out" / "driver.lock").read_text().splitlines()[0])
+    holder = json.loads(lock.read_text().splitlines()[0])
     assert holder["pid"] == first.pid
     assert len(holder["running"]) == 1
     first.kill()

@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mutransfer.config import SweepConfig
@@ -57,7 +57,7 @@ def test_every_rate_lies_in_the_range_and_gets_every_seed(search: str) -> None:
     assert {(point.lr, point.seed) for point in seen} == {(lr, seed) for lr in rates for seed in range(2)}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(order=st.randoms(use_true_random=False), lost=st.integers(0, 23), search=st.sampled_from(["random", "tpe"]))
 def test_a_killed_search_ends_as_one_that_was_not(order: random.Random, lost: int, search: str) -> None:
     sweep = config(search)
