@@ -92,7 +92,7 @@ def test_the_guard_lets_schedulers_by_one_factor_pass() -> None:
         check_group_rates(adamw)
 
 
-@pytest.mark.parametrize("max_norm", [1e-3, 1e3])
+@pytest.mark.parametrize("max_norm", [1e-3, 1e9])
 def test_clipping_at_base_width_is_torchs(max_norm: float) -> None:
     gradients = []
     for ours in (True, False):

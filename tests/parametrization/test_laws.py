@@ -216,6 +216,8 @@ def test_initialization_depends_on_seed_and_name_alone() -> None:
     one, two = (build_transformer(SMALL, "mup", base_width=BASE, seed=seed).model.state_dict() for seed in (0, 1))
     again = build_transformer(dataclasses.replace(SMALL, depth=3), "sp", base_width=BASE, seed=0).model.state_dict()
     assert not torch.equal(one["embedding.weight"], two["embedding.weight"])
+    assert not torch.equal(one["blocks.0.attention.query.weight"], one["blocks.0.attention.key.weight"])
+    assert not torch.equal(one["blocks.0.attention.query.weight"], one["blocks.1.attention.query.weight"])
     assert torch.equal(one["embedding.weight"], again["embedding.weight"])
     assert torch.equal(one["blocks.1.attention.query.weight"], again["blocks.1.attention.query.weight"])
 
@@ -225,6 +227,8 @@ def test_sp_takes_one_rate_and_fan_in_or_fixed_initialization() -> None:
     sp = build_transformer(wide, "sp", base_width=BASE).rules
     assert {rule.lr_mult for rule in sp.values()} == {1.0}
     assert sp["readout.weight"].init_std == pytest.approx((4 * BASE) ** -0.5)
+    assert sp["blocks.0.mlp.up.weight"].init_std == pytest.approx((4 * BASE) ** -0.5)
+    assert sp["embedding.weight"].init_std == 1.0
     fixed = build_transformer(wide, "sp_fixed_std", base_width=BASE, init=InitConfig(base="fixed_std")).rules
     assert fixed["readout.weight"].init_std == fixed["embedding.weight"].init_std == 0.02
     assert fixed["blocks.0.attention.out.weight"].init_std == pytest.approx(0.01)

@@ -64,6 +64,25 @@ def test_the_same_trial_gives_the_same_bits_in_another_process(corpus: Corpus) -
     assert run.stdout.split() == [mine.train_losses.tobytes().hex(), mine.val_loss.hex()]
 
 
+def test_a_trial_on_the_cpu_has_one_thread_and_gives_the_others_back(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def spy(*arguments: object) -> object:
+        seen.append(torch.get_num_threads())
+        return sample_batch(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("mutransfer.training.trainer.sample_batch", spy)
+    torch.set_num_threads(2)
+    try:
+        train([trial(steps=3)], corpus, "cpu")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert seen == [1, 1, 1]
+
+
 def test_trials_do_not_see_each_other(corpus: Corpus) -> None:
     alone = [train([trial(lr)], corpus, "cpu")[0] for lr in (2**-7, 2**-5)]
     together = train([trial(2**-7), trial(2**-5)], corpus, "cpu")
