@@ -11,9 +11,9 @@ import pandas as pd
 from mutransfer import records
 from mutransfer.analysis import Analysis, analyze, to_summary
 from mutransfer.config import SweepConfig, to_json
+from mutransfer.files import write_whole
 from mutransfer.records import Record
 from mutransfer.report import Provenance, save_figures, write_report
-from mutransfer.report.files import write_whole
 from mutransfer.sweep.folder import ResultFolder, explain_write_errors, read_origin
 
 

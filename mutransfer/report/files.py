@@ -1,9 +1,8 @@
-"""Figures as bytes, and bytes as files. The same input gives the same bytes; a file is there whole or not at all."""
+"""Figures as bytes and as files. The same input gives the same bytes."""
 
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import matplotlib
@@ -11,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mutransfer.analysis import Analysis
+from mutransfer.files import write_whole
 from mutransfer.report.figures import draw
 from mutransfer.report.style import THEME
 
@@ -43,15 +43,3 @@ def png(figure: Figure) -> bytes:
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=DPI)
     return file.getvalue()
-
-
-def write_whole(path: Path, data: bytes) -> Path:
-    """Write a file beside its place and move it there, so that a reader or a crash never sees half of it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(data)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    return path

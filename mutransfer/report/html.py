@@ -17,8 +17,9 @@ from markupsafe import Markup
 
 from mutransfer.analysis import Analysis
 from mutransfer.config import flatten
+from mutransfer.files import write_whole
 from mutransfer.report.figures import draw
-from mutransfer.report.files import svg, write_whole
+from mutransfer.report.files import svg
 from mutransfer.report.marks import ABOVE_A_WIDTH, INTERESTING
 from mutransfer.report.tables import difference_table, diverged_table, optima_table, transfer_table
 

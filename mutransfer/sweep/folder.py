@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutransfer.config import SCHEMA, SweepConfig, differing_fields, flatten, sweep_from_json, to_json
+from mutransfer.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -131,21 +132,16 @@ def extend(stored: Origin | None, wanted: Origin, folder: ResultFolder) -> Origi
 def write_origin(folder: ResultFolder, origin: Origin) -> None:
     """Write config.json, whole or not at all."""
     data = {"schema": SCHEMA, **dataclasses.asdict(origin), "config": to_json(origin.config)}
-    _write_whole(folder.config, json.dumps(data, indent=1).encode() + b"\n")
+    write_whole(folder.config, json.dumps(data, indent=1).encode() + b"\n", sync=True)
 
 
 def write_curve(folder: ResultFolder, trial_id: str, losses: NDArray[Any]) -> None:
     """Write `curves/TRIAL_ID.npy`, whole or not at all."""
     path = folder.curve(trial_id)
     path.parent.mkdir(exist_ok=True)
-    half = path.with_suffix(".half")
-    try:
-        with half.open("wb") as file:
-            np.save(file, np.asarray(losses, np.float32), allow_pickle=False)
-        half.replace(path)
-    except OSError:
-        half.unlink(missing_ok=True)
-        raise
+    file = io.BytesIO()
+    np.save(file, np.asarray(losses, np.float32), allow_pickle=False)
+    write_whole(path, file.getvalue())
 
 
 def append_failure(folder: ResultFolder, failure: Failure) -> None:
@@ -171,16 +167,3 @@ def _union(stored: SweepConfig, wanted: SweepConfig) -> SweepConfig:
         n_trials=max(stored.n_trials, wanted.n_trials),
         parametrizations=tuple(dict.fromkeys((*stored.parametrizations, *wanted.parametrizations))),
     )
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    half = path.with_suffix(".half")
-    try:
-        with half.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        half.replace(path)
-    except OSError:
-        half.unlink(missing_ok=True)
-        raise

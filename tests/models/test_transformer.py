@@ -70,6 +70,14 @@ def test_swiglu_has_a_gate_that_matters() -> None:
     assert not torch.allclose(before, gated.model(TOKENS))
 
 
+def test_rotary_positions_turn_queries_and_keys() -> None:
+    model = build_transformer(replace(SMALL, positions="rope"), base_width=16).model
+    before = model(TOKENS).detach()
+    model.rotation_cos.fill_(1.0)
+    model.rotation_sin.zero_()
+    assert not torch.allclose(before, model(TOKENS))
+
+
 def test_learned_positions_end_at_the_context() -> None:
     model = build_transformer(replace(SMALL, context=11), base_width=16).model
     with pytest.raises(IndexError):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 from mutransfer.report.figures import draw
-from mutransfer.report.files import save_figures, svg, write_whole
+from mutransfer.report.files import save_figures, svg
 
 
 def test_each_figure_is_saved_as_svg_and_png_and_nothing_else(two_arms, tmp_path):
@@ -26,19 +24,6 @@ def test_the_same_input_gives_the_same_bytes(diverged, tmp_path):
 def test_an_svg_holds_no_date(two_arms):
     for name, figure in draw(*two_arms).items():
         assert b"date" not in svg(name, figure).lower()
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
-    path = write_whole(tmp_path / "report.html", b"old")
-
-    def full(self, target):
-        raise OSError("no space left")
-
-    monkeypatch.setattr("pathlib.Path.replace", full)
-    with pytest.raises(OSError, match="no space"):
-        write_whole(path, b"new")
-    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
-    assert path.read_bytes() == b"old"
 
 
 def test_drawing_needs_no_gpu_stack():
