@@ -17,7 +17,7 @@ SWEEP_FLAGS = $(call flag,widths,$(WIDTHS)) $(call flag,seeds,$(SEEDS)) $(call f
 .PHONY: help setup sweep report test slow bench lint format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  sweep takes WIDTHS SEEDS LRS PARAMETRIZATIONS STEPS DATA DEVICE SEARCH EXECUTOR OUT EXPERIMENT ARGS'
 

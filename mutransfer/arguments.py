@@ -75,7 +75,9 @@ def read_sweep(command: str, words: list[str]) -> SweepConfig:
         name, words = _take(words, "--preset")
         one_of("preset", name, PRESETS)
         default = dataclasses.replace(default, model=PRESETS[name])
-    return parse(command, SweepConfig, _split_lists(words), default, f"{command} [EXPERIMENT]")
+    return parse(
+        command, SweepConfig, _split_lists(words), default, f"{command} [EXPERIMENT] [--preset {'|'.join(PRESETS)}]"
+    )
 
 
 def with_preset(words: list[str]) -> list[str]:
@@ -89,7 +91,7 @@ def with_preset(words: list[str]) -> list[str]:
     for field_name, value in preset.items():
         if value != default[field_name]:
             flag = f"--model.{field_name.replace('_', '-')}"
-            chosen += [flag] if value is True else [flag, str(value)]
+            chosen += [flag, str(value)]
     return [*chosen, *words]
 
 
@@ -130,21 +132,19 @@ def one_lr(word: str) -> float:
 
 def parse(command: str, cls: type[T], words: list[str], default: T | None = None, usage: str = "") -> T:
     """Arguments as a dataclass. tyro explains a mistake in a box; here it is one line, as everywhere."""
-    from typing import Annotated
-
     import tyro
 
     positional = "result" in {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    target: Any = Annotated[cls, tyro.conf.configure(tyro.conf.FlagCreatePairsOff)]
+    # `--json` is a switch; a config's choices are given as True or False, as the error messages name them.
+    switches = tyro.conf.FlagCreatePairsOff if cls is RecommendArguments else tyro.conf.FlagConversionOff
+    start: Any = tyro.MISSING_NONPROP if default is None else default
     if positional:
         words = ["--result", *words] if words and not words[0].startswith("-") else words
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
-            arguments: T = (
-                tyro.cli(target, args=words, prog=f"mutransfer {usage or command}")
-                if default is None
-                else tyro.cli(target, args=words, default=default, prog=f"mutransfer {usage or command}")
+            arguments: T = tyro.cli(
+                cls, args=words, default=start, prog=f"mutransfer {usage or command}", config=(switches,)
             )
     except SystemExit as stop:
         if stop.code in (0, None):

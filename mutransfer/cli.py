@@ -233,7 +233,9 @@ def _print_result(result: Result) -> None:
 def _console() -> Any:
     from rich.console import Console
 
-    return Console()
+    console = Console()
+    # A log has no width of its own, and nothing in it should be cut off.
+    return console if console.is_terminal else Console(width=120)
 
 
 def _command(words: Sequence[str]) -> str:

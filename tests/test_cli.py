@@ -252,3 +252,15 @@ def test_the_inprocess_executor_imports_no_ray(tmp_path: Path) -> None:
     script = "import sys; from mutransfer.cli import main; main(sys.argv[1:]); assert 'ray' not in sys.modules"
     words = [*QUICK, "--widths", "16", "--lrs", "0.01", "--base-width", "16", "--out", str(tmp_path / "r")]
     subprocess.run([sys.executable, "-c", script, "sweep", *words], check=True, env={**os.environ, "COLUMNS": "120"})
+
+
+def test_both_executors_give_the_same_bits(tmp_path: Path) -> None:
+    found = {}
+    for executor in ("ray", "inprocess"):
+        folder = tmp_path / executor
+        assert main(["sweep", *SMALL, "--executor", executor, "--out", str(folder)]) == 0
+        losses = {r.trial_id: (r.init_loss, r.final_loss, r.val_loss) for r in records.read(folder / "records.jsonl")}
+        curves = {path.name: path.read_bytes() for path in (folder / "curves").iterdir()}
+        found[executor] = (losses, curves)
+    assert found["ray"] == found["inprocess"]
+    assert len(found["ray"][0]) == 20

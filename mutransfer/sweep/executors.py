@@ -141,7 +141,8 @@ def gpu_slots(gpus: float, gpus_per_trial: float) -> int:
 
 def usable_cpus() -> int:
     """CPUs this process may use: its affinity, and its container's quota where there is one."""
-    cpus = len(os.sched_getaffinity(0))
+    # macOS has no affinity
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota_file = Path("/sys/fs/cgroup/cpu.max")
     if quota_file.exists():
         quota, period = quota_file.read_text().split()

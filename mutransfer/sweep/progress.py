@@ -82,7 +82,9 @@ class Tally:
 
 def watch(console: Console) -> Listener:
     """The live table on a terminal, plain lines elsewhere."""
-    return LiveTable(console) if console.is_terminal else PlainLines(console.print)
+    if console.is_terminal:
+        return LiveTable(console)
+    return PlainLines(lambda line: console.print(line, soft_wrap=True, markup=False, highlight=False))
 
 
 class LiveTable:

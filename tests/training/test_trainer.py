@@ -136,7 +136,6 @@ def test_final_loss_is_over_the_last_part_of_the_steps(corpus: Corpus) -> None:
         {"optimizer": OptimizerConfig(beta1=0.8)},
         {"optimizer": OptimizerConfig(beta2=0.999)},
         {"optimizer": OptimizerConfig(eps=1e-2)},
-        {"optimizer": OptimizerConfig(eps=1e-2, scale_eps=False)},
         {"optimizer": OptimizerConfig(weight_decay=1.0)},
         {"optimizer": OptimizerConfig(weight_decay=1.0, decay_mode="coupled")},
         {"optimizer": OptimizerConfig(weight_decay=0.1, decay_mode="lr_independent")},
@@ -162,6 +161,14 @@ def test_every_choice_changes_the_run(corpus: Corpus, change: dict[str, object])
     runs = train([trial(width=64, model=rich), trial(width=64, model=rich, **change)], corpus, "cpu")
     assert runs[0].final_loss != runs[1].final_loss
     assert runs[1].final_loss is not None
+
+
+def test_epsilon_may_be_left_as_it_is_at_every_width(corpus: Corpus) -> None:
+    choices = [OptimizerConfig(eps=1e-2, scale_eps=scale) for scale in (True, False)]
+    scaled, constant = train([trial(width=64, optimizer=choice) for choice in choices], corpus, "cpu")
+    assert scaled.final_loss != constant.final_loss
+    at_base = train([trial(width=32, optimizer=choice) for choice in choices], corpus, "cpu")
+    assert at_base[0].final_loss == at_base[1].final_loss
 
 
 def test_adam_without_decay_is_adamw_and_with_decay_is_refused(corpus: Corpus) -> None:
