@@ -12,12 +12,11 @@ from mutransfer.result import Result, read_result
 
 @dataclass(frozen=True)
 class GroupAdvice:
-    """One parameter group of a torch optimizer. `decay_per_step` is the share by which its weights shrink at the peak
-    rate; `eps` is None for optimizers without one."""
+    """One parameter group of a torch optimizer, with the values to give it; `eps` is None where there is none."""
 
     parameters: tuple[str, ...]
     lr: float
-    decay_per_step: float
+    weight_decay: float
     eps: float | None
 
 
@@ -67,19 +66,10 @@ def _groups(result: Result, recommendation: Recommendation) -> tuple[GroupAdvice
         init=config.init,
         device="meta",
     )
-    optimizer = config.optimizer
-    rows = built.explain(
-        recommendation.lr,
-        weight_decay=optimizer.weight_decay,
-        eps=optimizer.eps,
-        optimizer=optimizer.name,
-        decay_mode=optimizer.decay_mode,
-        decay_vectors=optimizer.decay_vectors,
-        scale_eps=optimizer.scale_eps,
-    )
+    rows = built.explain(recommendation.lr, config.optimizer).query("role != 'logits'")
     groups: dict[tuple[float, float, float | None], list[str]] = {}
     for row in rows.to_dict("records"):
-        groups.setdefault((row["lr"], row["decay_per_step"], row["eps"]), []).append(row["parameter"])
+        groups.setdefault((row["lr"], row["weight_decay"], row["eps"]), []).append(row["parameter"])
     return tuple(GroupAdvice(tuple(names), *values) for values, names in groups.items())
 
 
@@ -99,6 +89,6 @@ def describe(advice: Advice) -> str:
     for group in advice.groups:
         eps = "" if group.eps is None else f"  eps {group.eps:.3g}"
         lines.append(
-            f"  lr {group.lr:<10.4g} decay/step {group.decay_per_step:<8.3g}{eps}  {', '.join(group.parameters)}"
+            f"  lr {group.lr:<10.4g} weight_decay {group.weight_decay:<8.3g}{eps}  {', '.join(group.parameters)}"
         )
     return "\n".join(lines)

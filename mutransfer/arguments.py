@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import tyro
+
 from mutransfer.checks import one_of
 from mutransfer.config import PRESETS, InitConfig, ModelConfig, OptimizerConfig, SweepConfig
 
@@ -23,7 +25,7 @@ LISTS = ("--widths", "--lrs", "--parametrizations")
 class ResultArguments:
     """Arguments of status and report."""
 
-    result: str
+    result: tyro.conf.Positional[str]
     """A result folder, such as results/width_transfer."""
 
 
@@ -31,7 +33,7 @@ class ResultArguments:
 class RecommendArguments:
     """Arguments of recommend."""
 
-    result: str
+    result: tyro.conf.Positional[str]
     """A result folder, such as results/width_transfer."""
     width: int
     """The width to train at."""
@@ -71,35 +73,38 @@ def read_sweep(command: str, words: list[str]) -> SweepConfig:
         from mutransfer.experiment import load_experiment
 
         default, words = load_experiment(words[0]), words[1:]
-    if "--preset" in words:
-        name, words = _take(words, "--preset")
-        one_of("preset", name, PRESETS)
-        default = dataclasses.replace(default, model=PRESETS[name])
-    return parse(
-        command, SweepConfig, _split_lists(words), default, f"{command} [EXPERIMENT] [--preset {'|'.join(PRESETS)}]"
-    )
+    preset, words = _take_preset(words)
+    if preset is not None:
+        default = dataclasses.replace(default, model=PRESETS[preset])
+    usage = f"{command} [EXPERIMENT] [--preset {'|'.join(PRESETS)}]"
+    config = parse(command, SweepConfig, _split_lists(words), default, usage)
+    if config.search == "grid" and any(word.partition("=")[0] == "--n-trials" for word in words):
+        raise ValueError("found --n-trials with --search grid, which tries every rate of --lrs; give --search random")
+    return config
 
 
 def with_preset(words: list[str]) -> list[str]:
     """`--preset NAME` as overrides of the model, before the others, which win."""
-    if "--preset" not in words:
+    preset, words = _take_preset(words)
+    if preset is None:
         return words
-    name, words = _take(words, "--preset")
-    one_of("preset", name, PRESETS)
-    preset, default = dataclasses.asdict(PRESETS[name]), dataclasses.asdict(ModelConfig())
-    chosen = []
-    for field_name, value in preset.items():
-        if value != default[field_name]:
-            flag = f"--model.{field_name.replace('_', '-')}"
-            chosen += [flag, str(value)]
-    return [*chosen, *words]
+    chosen, default = dataclasses.asdict(PRESETS[preset]), dataclasses.asdict(ModelConfig())
+    changed = [(name, value) for name, value in chosen.items() if value != default[name]]
+    return [*(word for name, value in changed for word in (f"--model.{name.replace('_', '-')}", str(value))), *words]
 
 
-def _take(words: list[str], flag: str) -> tuple[str, list[str]]:
-    at = words.index(flag)
-    if at + 1 == len(words):
-        raise ValueError(f"found {flag} without a value; wanted a name after it: {', '.join(PRESETS)}")
-    return words[at + 1], words[:at] + words[at + 2 :]
+def _take_preset(words: list[str]) -> tuple[str | None, list[str]]:
+    """The name after `--preset`, and the other words."""
+    for at, word in enumerate(words):
+        flag, equals, name = word.partition("=")
+        if flag == "--preset":
+            end = at + 1 if equals else at + 2
+            if end > len(words):
+                raise ValueError(f"found --preset without a name; wanted one of {', '.join(PRESETS)}")
+            name = name if equals else words[at + 1]
+            one_of("preset", name, PRESETS)
+            return name, words[:at] + words[end:]
+    return None, words
 
 
 def _split_lists(words: list[str]) -> list[str]:
@@ -132,14 +137,9 @@ def one_lr(word: str) -> float:
 
 def parse(command: str, cls: type[T], words: list[str], default: T | None = None, usage: str = "") -> T:
     """Arguments as a dataclass. tyro explains a mistake in a box; here it is one line, as everywhere."""
-    import tyro
-
-    positional = "result" in {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     # `--json` is a switch; a config's choices are given as True or False, as the error messages name them.
     switches = tyro.conf.FlagCreatePairsOff if cls is RecommendArguments else tyro.conf.FlagConversionOff
     start: Any = tyro.MISSING_NONPROP if default is None else default
-    if positional:
-        words = ["--result", *words] if words and not words[0].startswith("-") else words
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
-from collections.abc import Iterable
-from typing import Any
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args, get_origin, get_type_hints
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
@@ -35,3 +37,32 @@ def several(field_name: str, values: tuple[Any, ...]) -> None:
     twice = sorted({str(value) for value in values if values.count(value) > 1})
     if twice:
         raise ValueError(f"found {twice[0]} twice in {field_name}; wanted each once: remove one")
+
+
+def of_its_types(prefix: str, config: Any) -> None:
+    """Raises ValueError if a field of a dataclass holds a value of another type than its annotation says."""
+    for name, expected in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if not _fits(value, expected):
+            wanted = expected.__name__ if isinstance(expected, type) and not get_args(expected) else str(expected)
+            raise ValueError(f"found {prefix}{name} {value!r}; wanted {wanted}")
+
+
+def _fits(value: Any, expected: Any) -> bool:
+    if get_origin(expected) is types.UnionType:
+        return any(_fits(value, choice) for choice in get_args(expected))
+    if get_origin(expected) is tuple:
+        return isinstance(value, tuple) and all(_fits(item, get_args(expected)[0]) for item in value)
+    if expected is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if expected is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, expected)
+
+
+def all_used(prefix: str, config: Any, used: Mapping[str, bool], by: str) -> None:
+    """Raises ValueError if a field that is not used differs from its default: nothing is accepted and ignored."""
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    for name, is_used in used.items():
+        if not is_used and getattr(config, name) != defaults[name]:
+            raise ValueError(f"found {prefix}{name} {getattr(config, name)!r}, which {by} does not use; leave it out")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +23,7 @@ from mutransfer.arguments import (
     with_preset,
 )
 from mutransfer.checks import one_of
+from mutransfer.config import ModelConfig
 
 if TYPE_CHECKING:
     from mutransfer.result import Result
@@ -36,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_usage())
         return 0 if words else USAGE
+    if words[0] == "--version":
+        print(f"mutransfer {version('mutransfer')}")
+        return 0
     try:
         one_of("command", words[0], COMMANDS)
         COMMANDS[words[0]].run(words[1:])
@@ -50,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:
+        return _complain(f"found {error.filename}: {error.strerror}; wanted a path that can be read", USAGE)
     return 0
 
 
@@ -60,7 +68,7 @@ def plan(words: list[str]) -> None:
     from mutransfer import records
     from mutransfer.data import load_corpus
     from mutransfer.sweep.executors import local_device, local_slots, train_trials
-    from mutransfer.sweep.folder import ResultFolder, read_origin
+    from mutransfer.sweep.folder import Origin, ResultFolder, extend, read_origin
     from mutransfer.sweep.plan import estimate, time_trials
     from mutransfer.sweep.progress import format_seconds
 
@@ -70,7 +78,9 @@ def plan(words: list[str]) -> None:
     corpus.check(config.model.context, config.model.vocab)
     device, slots = local_device(config.device, config.gpus_per_trial), local_slots(config)
     folder = ResultFolder(Path(config.folder))
-    recorded = records.read(folder.records) if read_origin(folder) and folder.records.exists() else []
+    stored = read_origin(folder)
+    extend(stored, Origin(config, corpus.fingerprint, ""), folder)  # refuses a folder of another sweep
+    recorded = records.read(folder.records) if stored is not None and folder.records.exists() else []
     timings = time_trials(config, corpus, device, train_trials)
     planned = estimate(config, timings, slots, recorded)
     table = Table("arm", "width", "trials", "parameters", "FLOPs", "time, one by one")
@@ -142,8 +152,9 @@ def explain(words: list[str]) -> None:
     from mutransfer.parametrization import build_transformer
 
     arguments = parse("explain", ExplainArguments, with_preset(words))
+    if arguments.model.width != ModelConfig.width:
+        raise ValueError(f"found --model.width; wanted --width {arguments.model.width} in its place")
     one_of("format", arguments.format, ("table", "json", "csv"))
-    arguments.optimizer.validate()
     built = build_transformer(
         dataclasses.replace(arguments.model, width=arguments.width),
         arguments.parametrization,
@@ -151,23 +162,14 @@ def explain(words: list[str]) -> None:
         init=arguments.init,
         device="meta",
     )
-    optimizer = arguments.optimizer
-    frame = built.explain(
-        one_lr(arguments.lr),
-        weight_decay=optimizer.weight_decay,
-        eps=optimizer.eps,
-        optimizer=optimizer.name,
-        decay_mode=optimizer.decay_mode,
-        decay_vectors=optimizer.decay_vectors,
-        scale_eps=optimizer.scale_eps,
-    )
+    frame = built.explain(one_lr(arguments.lr), arguments.optimizer)
     if arguments.format == "json":
         print(frame.to_json(orient="records", indent=1))
     elif arguments.format == "csv":
         print(frame.to_csv(index=False), end="")
     else:
         print(f"{built.table.name} at width {arguments.width}, base width {arguments.base_width}: {built.table.source}")
-        print(frame.drop(columns="source").to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+        print(frame.drop(columns="source").to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}"))
 
 
 class Command(NamedTuple):
@@ -239,7 +241,10 @@ def _console() -> Any:
 
 
 def _command(words: Sequence[str]) -> str:
-    return shlex.join(["mutransfer", *words])
+    """What to type to run this again: the program by name, or by its path where it is not on the user's."""
+    typed = sys.argv[0]
+    program = typed if Path(typed).name == "mutransfer" and shutil.which("mutransfer") is None else "mutransfer"
+    return shlex.join([program, *words])
 
 
 def _complain(message: str, code: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,10 +66,11 @@ def load_corpus(spec: str) -> Corpus:
     if kind == "text" and path:
         return _corpus(spec, np.frombuffer(_nonempty(path).read_bytes(), np.uint8), vocab=256)
     if kind == "tokens" and path:
-        size = _nonempty(path).stat().st_size
+        file = _nonempty(path)
+        size = file.stat().st_size
         if size % 2:
             raise ValueError(f"found {size} bytes in {path}; wanted uint16 tokens, an even number: check the file")
-        tokens: Tokens = np.memmap(path, dtype="<u2", mode="r")
+        tokens: Tokens = np.memmap(file, dtype="<u2", mode="r")
         return _corpus(spec, tokens, vocab=int(tokens.max()) + 1)
     raise ValueError(f"found data {spec!r}; wanted a known source: {nearest(spec, SOURCES)}")
 
@@ -82,10 +84,12 @@ def sample_batch(tokens: Tokens, seed: int, step: int, batch_size: int, context:
     return _windows(tokens, draw.integers(0, len(tokens) - context, size=batch_size), context)
 
 
-def validation_batches(tokens: Tokens, batches: int, batch_size: int, context: int) -> NDArray[np.int64]:
-    """`batches` fixed batches, evenly spread over `tokens`: shape (batches, batch_size, context + 1), int64."""
-    starts = np.linspace(0, len(tokens) - context - 1, batches * batch_size).astype(np.int64)
-    return _windows(tokens, starts, context).reshape(batches, batch_size, context + 1)
+def validation_batches(tokens: Tokens, batches: int, batch_size: int, context: int) -> Iterator[NDArray[np.int64]]:
+    """`batches` fixed batches, evenly spread over `tokens`, each of shape (batch_size, context + 1), int64."""
+    last, count = len(tokens) - context - 1, batches * batch_size
+    for batch in range(batches):
+        places = np.arange(batch * batch_size, (batch + 1) * batch_size)
+        yield _windows(tokens, places * last // max(1, count - 1), context)
 
 
 def _windows(tokens: Tokens, starts: NDArray[np.int64], context: int) -> NDArray[np.int64]:
@@ -101,7 +105,10 @@ def _corpus(name: str, tokens: Tokens, vocab: int) -> Corpus:
 
 
 def _nonempty(path: str) -> Path:
-    file = Path(path).expanduser()
+    try:
+        file = Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"found {path}, of a user without a home; wanted a path: write it out") from None
     if not file.is_file():
         raise ValueError(f"found no file {path}; wanted a corpus there: check the path after text: or tokens:")
     try:

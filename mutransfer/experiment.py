@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import traceback
 from pathlib import Path
 
 from mutransfer.checks import nearest
@@ -31,10 +32,28 @@ def load_experiment(name: str) -> SweepConfig:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    config = None
+    try:
+        spec.loader.exec_module(module)
+        if hasattr(module, "sweep"):
+            config = module.sweep()
+    except Exception as error:  # whatever a user's own file may raise
+        raise ValueError(
+            f"found {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'} in {path}, "
+            f"line {_line(error, path)}; wanted a file that runs: mend it"
+        ) from error
     if not hasattr(module, "sweep"):
         raise ValueError(f"found no function sweep() in {path}; wanted one that returns a SweepConfig: add it")
-    config = module.sweep()
     if not isinstance(config, SweepConfig):
         raise ValueError(f"found {type(config).__name__} from sweep() in {path}; wanted a SweepConfig")
     return config
+
+
+def _line(error: Exception, path: Path) -> int | str:
+    """The last line of the file that the error came through."""
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        return error.lineno
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.resolve()
+    ]
+    return lines[-1] if lines and lines[-1] is not None else "unknown"

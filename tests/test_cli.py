@@ -101,6 +101,32 @@ def test_plan_leaves_out_what_is_recorded(result: Path, capsys: pytest.CaptureFi
     assert "20 trials are recorded" in out
 
 
+def test_plan_refuses_the_folder_of_another_sweep(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *SMALL, "--steps", "500", "--out", str(result)]) == 2
+    assert "made with steps 6" in one_line(capsys)
+
+
+def test_options_may_stand_before_the_result(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recommend", "--width", "64", "--arm", "sp", str(result)]) in (0, 2)
+    assert "Missing" not in capsys.readouterr().err
+
+
+def test_an_unreadable_result_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").mkdir()
+    for command in ("status", "report"):
+        assert main([command, str(tmp_path)]) == 2
+        assert "config.json" in one_line(capsys)
+
+
+def test_tokens_are_found_below_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.arange(4000, dtype="<u2").tofile(tmp_path / "tokens.bin")
+    words = ["--data", "tokens:~/tokens.bin", "--model.vocab", "4000", "--lrs", "0.01", "--widths", "16"]
+    assert main(["plan", *QUICK, *words, "--base-width", "16", "--out", str(tmp_path / "out")]) == 0
+
+
 @pytest.mark.parametrize("kind", ["table", "json", "csv"])
 def test_explain_names_every_kind_of_parameter(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "--width", "512", "--preset", "llama", "--lr", "2^-8", "--format", kind]) == 0
@@ -109,7 +135,7 @@ def test_explain_names_every_kind_of_parameter(kind: str, capsys: pytest.Capture
     if kind == "json":
         rows = {row["parameter"]: row for row in json.loads(out)}
         assert rows["blocks.*.mlp.up.weight"]["lr"] == 2**-10
-        assert rows["readout.weight"]["forward_mult"] == 0.25
+        assert rows["readout.weight"]["forward_mult"] == 4 * 0.25
 
 
 REFERENCE = Path(__file__).parent.parent / "results" / "reference_cpu"
@@ -152,7 +178,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 BAD = [
     (["--widths", "33"], "multiple of head_dim 16"),
     (["--widths", "16", "16"], "found 16 twice in widths"),
-    (["--widths", "0"], "found model.width 0"),
+    (["--widths", "0"], "found width 0"),
     (["--widths", "sixteen"], "widths"),
     (["--widths"], "--widths"),
     (["--lrs", "0"], "found the learning rate '0'"),
@@ -183,6 +209,31 @@ BAD = [
     (["no_such_experiment"], "found no experiment 'no_such_experiment'"),
     (["width_transfr"], "did you mean 'width_transfer'"),
     (["without_sweep.py"], "found no function sweep()"),
+    (["broken.py"], "found SyntaxError"),
+    (
+        ["raises.py"],
+        "found TypeError: SweepConfig.__init__() got an unexpected keyword argument 'bogus' in raises.py, line 2",
+    ),
+    (["half_seed.py"], "found seeds 1.5; wanted int"),
+    (["--preset"], "found --preset without a name"),
+    (["--preset=lama"], "did you mean 'llama'"),
+    (["--model.width", "48"], "give --widths 48"),
+    (["--init.std", "0.1"], "fan_in does not use"),
+    (["--init.readout-scale", "0.5"], "a zero readout does not use"),
+    (["--init.position-std", "0.5", "--model.positions", "rope"], "rope does not use"),
+    (["--schedule.floor", "0.5", "--schedule.name", "constant"], "constant does not use"),
+    (["--schedule.decay-fraction", "0.5"], "linear does not use"),
+    (["--optimizer.name", "sgd", "--optimizer.scale-eps", "False"], "sgd does not use"),
+    (["--n-trials", "5"], "--search random"),
+    (["--search", "tpe", "--lrs", "0.1"], "wanted a range"),
+    (["--model.output-mult", "nan"], "found model.output_mult nan"),
+    (["--model.attention-mult", "-1"], "found model.attention_mult -1"),
+    (["--widths", "16000000000000"], "wanted at most"),
+    (["--base-width", "-5"], "found base_width -5"),
+    (["--out", ""], "found an empty out"),
+    (["--experiment", "a/b"], "wanted a plain name"),
+    (["--data", "text:~nobody_of_that_name/x"], "without a home"),
+    (["--gpus-per-trial", "2", "--device", "cuda"], "found no GPU"),
 ]
 
 
@@ -195,11 +246,17 @@ def test_bad_input_is_one_line_and_writes_nothing(
     (tmp_path / "short.txt").write_text("short")
     (tmp_path / "a_file").write_text("a file")
     (tmp_path / "without_sweep.py").touch()
+    (tmp_path / "broken.py").write_text("def sweep(:")
+    (tmp_path / "raises.py").write_text("from mutransfer import SweepConfig\nsweep = lambda: SweepConfig(bogus=1)\n")
+    (tmp_path / "half_seed.py").write_text(
+        "from mutransfer import SweepConfig\nsweep = lambda: SweepConfig(seeds=1.5)\n"
+    )
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "width_transfer.py").touch()
     before = sorted(tmp_path.rglob("*"))
     experiment = [word for word in words[:1] if not word.startswith("-")]
-    assert main(["sweep", *experiment, *QUICK, *words[len(experiment) :]]) == 2
+    quick = [] if experiment == ["half_seed.py"] else QUICK  # whose --seeds would mend it
+    assert main(["sweep", *experiment, *quick, *words[len(experiment) :]]) == 2
     assert found in one_line(capsys)
     after = [path for path in sorted(tmp_path.rglob("*")) if "__pycache__" not in path.parts]
     assert after == before

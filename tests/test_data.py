@@ -67,11 +67,13 @@ def test_batches_reach_every_window() -> None:
 
 def test_validation_batches_are_spread_from_end_to_end() -> None:
     tokens = np.arange(5000, dtype=np.uint16)
-    batches = validation_batches(tokens, batches=3, batch_size=5, context=16)
+    batches = np.stack(list(validation_batches(tokens, batches=3, batch_size=5, context=16)))
     assert batches.shape == (3, 5, 17)
     assert batches[0, 0, 0] == 0
     assert batches[-1, -1, -1] == 4999
-    assert (batches == validation_batches(tokens, 3, 5, 16)).all()
+    assert (batches == np.stack(list(validation_batches(tokens, 3, 5, 16)))).all()
+    (only,) = validation_batches(tokens, 1, 1, 16)
+    assert only[0, 0] == 0
 
 
 @pytest.mark.parametrize("spec", ["text:missing.txt", "tokens:missing.bin"])

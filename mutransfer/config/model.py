@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mutransfer.checks import one_of, positive
+from mutransfer.checks import of_its_types, one_of, positive
 
 ACTIVATIONS = ("gelu", "relu2", "swiglu")
 NORMS = ("layernorm", "rmsnorm")
 POSITIONS = ("learned", "rope")
 ATTENTION_SCALES = ("table", "1/sqrt(d)", "sqrt(d0)/d")
+
+WIDEST = 2**20
+"""A width beyond this is a slip of the keyboard."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +85,17 @@ class ModelConfig:
 
     def validate(self) -> None:
         """Raises ValueError on a shape that cannot be built."""
+        of_its_types("model.", self)
         one_of("model.activation", self.activation, ACTIVATIONS)
         one_of("model.norm", self.norm, NORMS)
         one_of("model.positions", self.positions, POSITIONS)
         one_of("model.attention_scale", self.attention_scale, ATTENTION_SCALES)
         for name in ("width", "depth", "context", "vocab"):
             positive(f"model.{name}", getattr(self, name))
-        positive("model.mlp_ratio", self.mlp_ratio)
+        if self.width > WIDEST:
+            raise ValueError(f"found width {self.width}; wanted at most {WIDEST}")
+        for name in ("mlp_ratio", "attention_mult", "embedding_mult", "output_mult"):
+            positive(f"model.{name}", getattr(self, name))
         if (self.head_dim is None) == (self.n_heads is None):
             raise ValueError(
                 f"found model.head_dim={self.head_dim} and model.n_heads={self.n_heads}; wanted exactly one of them: "

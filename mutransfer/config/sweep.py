@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from mutransfer.checks import one_of, positive, several
+from mutransfer.checks import all_used, of_its_types, one_of, positive, several
 from mutransfer.config.model import ModelConfig
 from mutransfer.config.trial import DTYPES, InitConfig, OptimizerConfig, ScheduleConfig, TrialConfig
 
@@ -105,6 +105,9 @@ class SweepConfig:
 
     def validate(self) -> None:
         """Raises ValueError, in one line, on what cannot be run."""
+        of_its_types("", self)
+        if self.out == "":
+            raise ValueError("found an empty out; wanted a folder")
         if not self.experiment or "/" in self.experiment or self.experiment.startswith("."):
             raise ValueError(f"found experiment {self.experiment!r}; wanted a plain name without '/'")
         several("parametrizations", self.parametrizations)
@@ -119,8 +122,13 @@ class SweepConfig:
         for lr in self.lrs:
             if not (math.isfinite(lr) and lr > 0):
                 raise ValueError(f"found lr {lr:g}; wanted a finite number above 0, such as 2^-7 or 0.003")
-        for name in ("seeds", "steps", "batch_size", "eval_batches", "n_trials", "tolerance", "gpus_per_trial"):
+        if self.search != "grid" and len(self.lrs) < 2:
+            raise ValueError(f"found one rate, {self.lrs[0]:g}, for search {self.search}; wanted a range: give --lrs")
+        for width in self.widths:
+            positive("width", width)
+        for name in ("base_width", "seeds", "steps", "batch_size", "eval_batches", "n_trials", "tolerance"):
             positive(name, getattr(self, name))
+        positive("gpus_per_trial", self.gpus_per_trial)
         if self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
             raise ValueError(f"found gpus_per_trial {self.gpus_per_trial}; wanted a fraction below 1 or a whole number")
         if not 0 < self.final_window <= 1:
@@ -128,16 +136,26 @@ class SweepConfig:
         self.init.validate()
         self.optimizer.validate()
         self.schedule.validate()
+        self._validate_together()
+
+    def _validate_together(self) -> None:
+        """Raises ValueError on choices that do not go together."""
         if self.schedule.warmup_steps(self.steps) >= self.steps:
             raise ValueError(
                 f"found a warmup of {self.schedule.warmup_steps(self.steps)} steps in a run of {self.steps}; wanted "
                 "it shorter than the run: lower schedule.warmup or raise steps"
             )
+        model = self.model
+        if model.width != ModelConfig.width:
+            raise ValueError(f"found model.width {model.width}, which a sweep sets itself; give --widths {model.width}")
+        used = {"readout_scale": not model.zero_readout, "embedding_std": not model.tied_embeddings}
+        all_used("init.", self.init, used, "a zero readout" if model.zero_readout else "a tied embedding")
+        all_used("init.", self.init, {"position_std": model.positions == "learned"}, "rope")
         for width in (*self.widths, self.base_width):
             dataclasses.replace(self.model, width=width).validate()
-        if self.model.tied_embeddings and {"mup_table3", "mup_table9"} & set(self.parametrizations):
+        if self.model.tied_embeddings and "mup_table3" in self.parametrizations:
             raise ValueError(
-                "found tied_embeddings with Table 3 or 9; wanted Table 8, which alone allows them: use mup"
+                "found tied_embeddings with mup_table3, which has no one rate for them; wanted Table 8 or 9: use mup"
             )
 
 

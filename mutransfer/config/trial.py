@@ -9,7 +9,7 @@ import json
 import math
 from dataclasses import dataclass
 
-from mutransfer.checks import one_of, positive
+from mutransfer.checks import all_used, of_its_types, one_of, positive
 from mutransfer.config.model import ModelConfig
 
 SCHEMA = 1
@@ -40,9 +40,12 @@ class InitConfig:
     """Divide the standard deviation of projections that write to the residual stream by sqrt(2 depth) (GPT-2)."""
 
     def validate(self) -> None:
+        of_its_types("init.", self)
         one_of("init.base", self.base, BASE_INITS)
         for name in ("std", "embedding_std", "position_std", "readout_scale"):
             positive(f"init.{name}", getattr(self, name))
+        fan_in = self.base == "fan_in"
+        all_used("init.", self, {"std": not fan_in, "embedding_std": fan_in, "position_std": fan_in}, self.base)
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,16 @@ class OptimizerConfig:
     """Weight decay at base_width."""
     decay_mode: str = "width_independent"
     """Per step a matrix of rate multiplier m shrinks by lr*wd (width_independent), lr*m*wd (coupled, torch's AdamW as
-    it is) or schedule*wd (lr_independent)."""
+    it is) or schedule*wd (lr_independent). Under sgd, torch's decay passes through the momentum, so that in the
+    long run it shrinks by 1/(1 - momentum) as much. `coupled` follows each table's own m, so with it Tables 3, 8
+    and 9 are no longer one parametrization."""
     decay_vectors: bool = False
     """Decay gains, biases and scalars too."""
     clip_norm: float | None = None
     """Largest global gradient norm, taken in one gauge (Table 8's) at every width; None: no clipping."""
 
     def validate(self) -> None:
+        of_its_types("optimizer.", self)
         one_of("optimizer.name", self.name, OPTIMIZERS)
         one_of("optimizer.decay_mode", self.decay_mode, DECAY_MODES)
         for name in ("beta1", "beta2", "momentum"):
@@ -91,12 +97,13 @@ class OptimizerConfig:
                 f"found weight_decay {self.weight_decay} with adam, which adds it to the gradient and has no muP rule "
                 "(Tensor Programs V, appendix B.3); wanted 0: use adamw"
             )
-        unused = ("beta1", "beta2", "eps") if self.name == "sgd" else ("momentum",)
-        for name in unused:
-            if getattr(self, name) != getattr(OptimizerConfig, name):
-                raise ValueError(
-                    f"found optimizer.{name} {getattr(self, name)}, which {self.name} does not use; leave it out"
-                )
+        sgd = self.name == "sgd"
+        all_used(
+            "optimizer.",
+            self,
+            {"momentum": sgd, "beta1": not sgd, "beta2": not sgd, "eps": not sgd, "scale_eps": not sgd},
+            self.name,
+        )
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,7 @@ class ScheduleConfig:
     """The last part of the steps, in which wsd decays."""
 
     def validate(self) -> None:
+        of_its_types("schedule.", self)
         one_of("schedule.name", self.name, SCHEDULES)
         if not (math.isfinite(self.warmup) and self.warmup >= 0):
             raise ValueError(f"found schedule.warmup {self.warmup}; wanted 0 or more")
@@ -120,6 +128,7 @@ class ScheduleConfig:
             raise ValueError(f"found schedule.floor {self.floor}; wanted a factor from 0 to 1")
         if not 0 < self.decay_fraction <= 1:
             raise ValueError(f"found schedule.decay_fraction {self.decay_fraction}; wanted above 0 and at most 1")
+        all_used("schedule.", self, {"floor": self.name != "constant", "decay_fraction": self.name == "wsd"}, self.name)
 
     def warmup_steps(self, steps: int) -> int:
         """Whole steps of warmup in a run of `steps`."""

@@ -21,9 +21,11 @@ def clip_grad_norm_(parameters: Iterable[tuple[nn.Parameter, float]], max_norm: 
         max_norm: the largest norm allowed, constant in width.
 
     Returns:
-        The norm before clipping, a scalar tensor.
+        The norm before clipping, a scalar tensor; 0 where there is no gradient.
     """
     pairs = [(parameter.grad, mult) for parameter, mult in parameters if parameter.grad is not None]
+    if not pairs:
+        return torch.zeros(())
     gradients = [gradient for gradient, _ in pairs]
     norms = torch._foreach_norm(gradients)
     norm: Tensor = torch.linalg.vector_norm(

@@ -36,7 +36,7 @@ def schedule_factor(config: ScheduleConfig, step: int, steps: int) -> float:
 
 
 def set_group_rates(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set each group's rate to `lr` times its `lr_mult`, and check that the table's ratios hold."""
+    """Set each group's rate to `lr` times its `lr_mult`, which keeps the table's ratios."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_mult"]
 

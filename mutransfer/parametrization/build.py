@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -50,20 +49,27 @@ def build_transformer(
     with torch.device("meta"):
         sample = torch.zeros((1, config.context), dtype=torch.long)
         shapes = scale_shapes(Transformer(base), Transformer(delta), Transformer(config), sample)
-    table = TABLES[parametrization]
     model = Transformer(config).to(device, dtype)
-    parametrized = Parametrized(model, table, shapes, _base_std(config, init, shapes))
-    _set_multipliers(parametrized, config, base)
+    growth = config.size_of_head / base.size_of_head
+    exponent = _attention_exponent(config.attention_scale, TABLES[parametrization])
+    # muP: logits scale as 1/d instead of 1/sqrt(d), anchored at the base model's head_dim (TPV B.1)
+    scale = config.attention_mult * config.size_of_head**-0.5 * growth**exponent
+    attentions = [path for path, module in model.named_modules() if isinstance(module, Attention)]
+    parametrized = Parametrized(
+        model=model,
+        table=TABLES[parametrization],
+        shapes=shapes,
+        base_std={name: _base_std(name, shape, config, init) for name, shape in shapes.items()},
+        tuned_mult={"embedding.weight": config.embedding_mult, "readout.weight": config.output_mult},
+        logit_scale=dict.fromkeys(attentions, scale),
+    )
+    _set_multipliers(parametrized)
     parametrized.initialize(seed)
     return parametrized
 
 
-def _base_std(config: ModelConfig, init: InitConfig, shapes: Mapping[str, ParamShape]) -> dict[str, float]:
-    """Each parameter's initial standard deviation at the base width; 0 for what starts constant."""
-    return {name: _base_std_of(name, shape, config, init) for name, shape in shapes.items()}
-
-
-def _base_std_of(name: str, shape: ParamShape, config: ModelConfig, init: InitConfig) -> float:
+def _base_std(name: str, shape: ParamShape, config: ModelConfig, init: InitConfig) -> float:
+    """A parameter's initial standard deviation at the base width; 0 for what starts constant."""
     if shape.role in ("vector", "scalar"):
         return 0.0
     if (config.zero_readout and shape.role == "output") or (config.zero_query and name.endswith("query.weight")):
@@ -80,18 +86,15 @@ def _base_std_of(name: str, shape: ParamShape, config: ModelConfig, init: InitCo
     return std * (2 * config.depth) ** -0.5 if writes_residual and init.residual_scaling else std
 
 
-def _set_multipliers(parametrized: Parametrized, config: ModelConfig, base: ModelConfig) -> None:
-    """Write the table's forward multipliers and the attention scale into the modules, as plain floats."""
+def _set_multipliers(parametrized: Parametrized) -> None:
+    """Write the forward multipliers and the attention scale into the modules, as plain floats."""
     rules = parametrized.rules
-    tuned = {"embedding": config.embedding_mult, "readout": config.output_mult}
     for path, module in parametrized.model.named_modules():
+        name = f"{path}.weight"
         if isinstance(module, Linear | Embedding):
-            module.forward_mult = tuned.get(path, 1.0) * rules[f"{path}.weight"].forward_mult
+            module.forward_mult = parametrized.tuned_mult.get(name, 1.0) * rules[name].forward_mult
         elif isinstance(module, Attention):
-            # muP: logits scale as 1/d instead of 1/sqrt(d), anchored at the base model's head_dim (TPV B.1)
-            growth = config.size_of_head / base.size_of_head
-            exponent = _attention_exponent(config.attention_scale, parametrized.table)
-            module.attention_scale = config.attention_mult * config.size_of_head**-0.5 * growth**exponent
+            module.attention_scale = parametrized.logit_scale[path]
 
 
 def _attention_exponent(scale: str, table: Table) -> float:

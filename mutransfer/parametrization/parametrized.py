@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from mutransfer.checks import one_of
 from mutransfer.config import OptimizerConfig
 from mutransfer.optim import OPTIMIZERS, clip_grad_norm_
 from mutransfer.parametrization import rules as rule_book
@@ -28,23 +28,24 @@ class Parametrized:
     table: Table
     shapes: Mapping[str, ParamShape]
     base_std: Mapping[str, float]
+    tuned_mult: Mapping[str, float]
+    """Forward multipliers that are the same at every width, by parameter; the table's own come on top."""
+    logit_scale: Mapping[str, float]
+    """The scale of the logits of each attention module."""
 
-    @property
+    @cached_property
     def rules(self) -> dict[str, ParamRule]:
-        """The rule of every parameter under AdamW with width-independent decay."""
-        return self.rules_for()
+        """The rule of every parameter under the default optimizer, AdamW with width-independent decay."""
+        return self.rules_for(OptimizerConfig())
 
-    def rules_for(
-        self,
-        optimizer: str = OptimizerConfig.name,
-        decay_mode: str = OptimizerConfig.decay_mode,
-        decay_vectors: bool = OptimizerConfig.decay_vectors,
-    ) -> dict[str, ParamRule]:
-        """The rule of every parameter under an optimizer; see `compute_rules`. Raises ValueError on an unknown one."""
-        one_of("optimizer", optimizer, OPTIMIZERS)
-        family = OPTIMIZERS[optimizer].family
-        found = rule_book.compute_rules(self.shapes, self.table, self.base_std, family, decay_mode, decay_vectors)
-        return rule_book.tie(found, self.model)
+    def rules_for(self, config: OptimizerConfig) -> dict[str, ParamRule]:
+        """The rule of every parameter under an optimizer. Raises ValueError on one that is not known or makes no sense,
+        and on a tied weight for which the table has no one rule."""
+        config.validate()
+        family = OPTIMIZERS[config.name].family
+        return rule_book.tie(
+            rule_book.compute_rules(self.shapes, self.table, self.base_std, family, config), self.model
+        )
 
     def param_groups(
         self,
@@ -55,71 +56,59 @@ class Parametrized:
         optimizer: str = OptimizerConfig.name,
         decay_mode: str = OptimizerConfig.decay_mode,
         decay_vectors: bool = OptimizerConfig.decay_vectors,
-        scale_eps: bool = OptimizerConfig.scale_eps,
     ) -> list[dict[str, Any]]:
-        """Parameter groups for a torch optimizer of the named family.
+        """Parameter groups for a torch optimizer of the named family; see `OptimizerConfig` for the arguments.
 
         Args:
             lr: the base rate, the one that a width study reports; a number or a tensor.
             weight_decay, eps: the base values; the groups hold what each parameter gets at this width.
             optimizer: `adamw`, `adam` or `sgd`.
-            decay_mode, decay_vectors: see `OptimizerConfig`.
-            scale_eps: False keeps Adam's epsilon as it is at every width.
+            decay_mode, decay_vectors: how, and what, decays.
 
         Raises:
-            ValueError: on an unknown optimizer, or a tied weight for which the table has no one rule.
+            ValueError: on what is not known, and on a tied weight for which the table has no one rule.
         """
-        return rule_book.param_groups(
-            self.model,
-            self.rules_for(optimizer, decay_mode, decay_vectors),
-            lr=lr,
-            weight_decay=weight_decay,
-            eps=eps if OPTIMIZERS[optimizer].family == "adam" else None,
-            scale_eps=scale_eps,
-            decay_mode=decay_mode,
+        config = OptimizerConfig(
+            name=optimizer, weight_decay=weight_decay, eps=eps, decay_mode=decay_mode, decay_vectors=decay_vectors
         )
+        return self.groups_for(lr, config)
+
+    def groups_for(self, lr: Any, config: OptimizerConfig) -> list[dict[str, Any]]:
+        """`param_groups` from a config. Raises as it does."""
+        rules = self.rules_for(config)
+        return rule_book.param_groups(self.model, rules, lr, OPTIMIZERS[config.name].family, config)
 
     def clip_grad_norm_(self, max_norm: float) -> Tensor:
         """Clip the global gradient norm, taken in Table 8's gauge at every width; returns the norm before clipping."""
         rules = self.rules
         return clip_grad_norm_(((p, rules[name].grad_mult) for name, p in self.model.named_parameters()), max_norm)
 
-    def explain(
-        self,
-        lr: float = 1.0,
-        *,
-        weight_decay: float = OptimizerConfig.weight_decay,
-        eps: float = OptimizerConfig.eps,
-        optimizer: str = OptimizerConfig.name,
-        decay_mode: str = OptimizerConfig.decay_mode,
-        decay_vectors: bool = OptimizerConfig.decay_vectors,
-        scale_eps: bool = OptimizerConfig.scale_eps,
-    ) -> pd.DataFrame:
+    def explain(self, lr: float = 1.0, config: OptimizerConfig | None = None) -> pd.DataFrame:
         """One row per parameter, repeated blocks as one: role, shape here and at the base width, initial standard
-        deviation, forward multiplier, learning rate, weight decay per step (rate times decay), epsilon, and the row of
-        the table that says so. A tied weight has a row for each of its uses."""
+        deviation (0: starts constant), forward multiplier, learning rate, weight decay of its group, the share by which
+        a step at the peak rate shrinks it, epsilon, and the table that says so. A tied weight has a row for each of its
+        uses, attention one for the scale of its logits."""
+        config = OptimizerConfig() if config is None else config
+        adam = OPTIMIZERS[config.name].family == "adam"
+        source = self.table.source.partition(";")[0]
         rows: dict[str, dict[str, Any]] = {}
-        for name, rule in self.rules_for(optimizer, decay_mode, decay_vectors).items():
-            shape = self.shapes[name]
-            group_lr = lr * rule.lr_mult
-            shrink = group_lr * weight_decay * rule.wd_mult / (lr if decay_mode == "lr_independent" else 1.0)
-            pattern = re.sub(r"\.\d+\.", ".*.", name)
-            if pattern in rows:
-                rows[pattern]["count"] += 1
-                continue
-            rows[pattern] = {
-                "parameter": pattern,
-                "count": 1,
+        for name, rule in self.rules_for(config).items():
+            decay = config.weight_decay * rule.wd_mult / (lr if config.decay_mode == "lr_independent" else 1.0)
+            row = {
                 "role": rule.role,
-                "shape": "x".join(map(str, shape.shape)),
-                "base_shape": "x".join(map(str, shape.base_shape)),
+                "shape": "x".join(map(str, self.shapes[name].shape)),
+                "base_shape": "x".join(map(str, self.shapes[name].base_shape)),
                 "init_std": rule.init_std,
-                "forward_mult": rule.forward_mult,
-                "lr": group_lr,
-                "decay_per_step": shrink,
-                "eps": eps * (rule.eps_mult if scale_eps else 1.0) if OPTIMIZERS[optimizer].family == "adam" else None,
-                "source": f"{self.table.source.partition(';')[0]}: {rule.role}",
+                "forward_mult": rule.forward_mult * self.tuned_mult.get(name, 1.0),
+                "lr": lr * rule.lr_mult,
+                "weight_decay": decay,
+                "decay_per_step": lr * rule.lr_mult * decay,
+                "eps": config.eps * rule.eps_mult if adam else None,
+                "source": f"{source}: {rule.role}",
             }
+            _count(rows, name, row)
+        for name, scale in self.logit_scale.items():
+            _count(rows, name, {"role": "logits", "forward_mult": scale, "source": "TPV Definition 4.1"})
         return pd.DataFrame(list(rows.values()))
 
     def initialize(self, seed: int) -> None:
@@ -132,3 +121,12 @@ class Parametrized:
                 normal = torch.randn(parameter.shape, generator=draw).double()
                 with torch.no_grad():
                     parameter.copy_(normal * rules[name].init_std)
+
+
+def _count(rows: dict[str, dict[str, Any]], name: str, row: dict[str, Any]) -> None:
+    """Add a row, or count it with that of the same parameter in another block."""
+    pattern = re.sub(r"\.\d+(?=\.|$)", ".*", name)
+    if pattern in rows:
+        rows[pattern]["count"] += 1
+    else:
+        rows[pattern] = {"parameter": pattern, "count": 1, **row}

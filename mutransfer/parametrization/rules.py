@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from mutransfer.config import OptimizerConfig
 from mutransfer.parametrization.shapes import ParamShape
 from mutransfer.parametrization.tables import Exponents, Role, Table
 
@@ -32,30 +33,22 @@ class ParamRule(NamedTuple):
 
 
 def compute_rules(
-    shapes: Mapping[str, ParamShape],
-    table: Table,
-    base_std: Mapping[str, float],
-    family: str,
-    decay_mode: str,
-    decay_vectors: bool = False,
+    shapes: Mapping[str, ParamShape], table: Table, base_std: Mapping[str, float], family: str, config: OptimizerConfig
 ) -> dict[str, ParamRule]:
     """The rule of every parameter.
 
     Args:
         shapes: from `scale_shapes`.
         table: the parametrization.
-        base_std: the initial standard deviation of each parameter at the base width; 0 leaves it as it is built.
+        base_std: the initial standard deviation of each parameter at the base width; 0 for what starts constant.
         family: `adam` or `sgd`, which rate column applies.
-        decay_mode: with lr the base rate, wd the base decay and m the rate multiplier, a weight shrinks per step by
-            lr*wd (`width_independent`), lr*m*wd (`coupled`) or schedule*wd (`lr_independent`; `param_groups` divides
-            by lr).
-        decay_vectors: whether gains, biases and scalars decay.
+        config: its decay mode, whether gains, biases and scalars decay, and whether epsilon scales.
     """
     rules = {}
     for name, shape in shapes.items():
         row = table.rows[shape.role]
         lr_mult = _factor(row.adam_lr if family == "adam" else row.sgd_lr, shape)
-        decays = decay_vectors or shape.role in ("input", "hidden", "output")
+        decays = config.decay_vectors or shape.role in ("input", "hidden", "output")
         rules[name] = ParamRule(
             name=name,
             role=shape.role,
@@ -64,8 +57,8 @@ def compute_rules(
             init_std=base_std[name] * _factor(row.init_std, shape),
             forward_mult=_factor(row.forward_mult, shape),
             lr_mult=lr_mult,
-            wd_mult=0.0 if not decays else 1.0 if decay_mode == "coupled" else 1.0 / lr_mult,
-            eps_mult=_factor(row.adam_eps, shape) if family == "adam" else 1.0,
+            wd_mult=0.0 if not decays else 1.0 if config.decay_mode == "coupled" else 1.0 / lr_mult,
+            eps_mult=_factor(row.adam_eps, shape) if family == "adam" and config.scale_eps else 1.0,
             grad_mult=_factor(row.gauge, shape),
         )
     return rules
@@ -90,7 +83,7 @@ def tie(rules: Mapping[str, ParamRule], model: nn.Module) -> dict[str, ParamRule
         if len({(rules[name].lr_mult, rules[name].eps_mult, rules[name].grad_mult) for name in shared}) > 1:
             raise ValueError(
                 f"found {' and '.join(shared)} tied, with different rates in this table; wanted a table in which a "
-                "tied weight has one rate: use mup (Table 8) or untie them"
+                "tied weight has one rate: use mup (Table 8) or mup_table9, or untie them"
             )
         outputs = [name for name in shared if rules[name].role == "output"]
         for name in shared:
@@ -104,29 +97,25 @@ def name_seed(seed: int, name: str) -> int:
 
 
 def param_groups(
-    model: nn.Module,
-    rules: Mapping[str, ParamRule],
-    *,
-    lr: Any,
-    weight_decay: float,
-    eps: float | None,
-    scale_eps: bool,
-    decay_mode: str,
+    model: nn.Module, rules: Mapping[str, ParamRule], lr: Any, family: str, config: OptimizerConfig
 ) -> list[dict[str, Any]]:
     """Groups for any torch optimizer: parameters of equal multipliers share one, so foreach and fused kernels serve.
 
-    Each group holds `params`, `lr`, `weight_decay`, `lr_mult` (the ratio that `check_group_rates` guards) and, if `eps`
-    is given, `eps`. `lr` may be a tensor; each group then gets a tensor of its own.
+    Each group holds `params`, `lr`, `weight_decay`, `lr_mult` (the ratio that `check_group_rates` guards) and, for the
+    Adam family, `eps`. `lr` may be a tensor; each group then gets a tensor of its own.
+
+    Raises ValueError on a rate of 0 with lr_independent decay, which divides by it.
     """
+    if config.decay_mode == "lr_independent" and float(lr) <= 0:
+        raise ValueError(f"found lr {float(lr):g} with lr_independent decay; wanted a rate above 0")
     groups: dict[tuple[float, float, float], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         rule = rules[name]
-        eps_mult = rule.eps_mult if scale_eps else 1.0
-        key = (rule.lr_mult, rule.wd_mult, eps_mult)
+        key = (rule.lr_mult, rule.wd_mult, rule.eps_mult)
         if key not in groups:
-            decay = weight_decay * rule.wd_mult / (float(lr) if decay_mode == "lr_independent" else 1.0)
+            decay = config.weight_decay * rule.wd_mult / (float(lr) if config.decay_mode == "lr_independent" else 1.0)
             groups[key] = {"params": [], "lr": lr * rule.lr_mult, "weight_decay": decay, "lr_mult": rule.lr_mult}
-            if eps is not None:
-                groups[key]["eps"] = eps * eps_mult
+            if family == "adam":
+                groups[key]["eps"] = config.eps * rule.eps_mult
         groups[key]["params"].append(parameter)
     return list(groups.values())

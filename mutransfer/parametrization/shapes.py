@@ -45,7 +45,7 @@ def scale_shapes(base: nn.Module, delta: nn.Module, target: nn.Module, sample: T
         sample: an input for `base`, on its device.
 
     Raises:
-        ValueError: if the models differ in more than width, or a wide parameter fits no role.
+        ValueError: if the models differ in more than width, or a parameter has three dimensions or more.
     """
     from mup.shape import clear_dims, zip_infshapes  # loads torch's whole stack: only when first needed
 

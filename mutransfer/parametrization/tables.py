@@ -61,7 +61,8 @@ SP = Table(
 
 SP_FIXED_STD = Table(
     "sp_fixed_std",
-    "GPT-2 (Radford et al. 2019) and nanoGPT: one initial standard deviation at every width, one rate for all",
+    "GPT-2 (Radford et al. 2019), nanoGPT: whatever initialization there is at base_width, at every width (with "
+    "init.base=fixed_std theirs); one rate for all",
     {role: Row() for role in SP.rows},
     attention=0.0,
 )

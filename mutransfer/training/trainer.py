@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mutransfer.config import TrialConfig
 from mutransfer.data import Corpus, sample_batch, validation_batches
-from mutransfer.optim import OPTIMIZERS, check_group_rates, schedule_factor, set_group_rates
+from mutransfer.optim import OPTIMIZERS, schedule_factor, set_group_rates
 from mutransfer.parametrization import Parametrized, build_transformer
 
 DIVERGENCE_WINDOW = 20
@@ -117,17 +117,7 @@ def build(trial: TrialConfig, device: str) -> Parametrized:
 
 def make_optimizer(built: Parametrized, trial: TrialConfig) -> torch.optim.Optimizer:
     """The trial's optimizer at its peak rate."""
-    config = trial.optimizer
-    groups = built.param_groups(
-        trial.lr,
-        weight_decay=config.weight_decay,
-        eps=config.eps,
-        optimizer=config.name,
-        decay_mode=config.decay_mode,
-        decay_vectors=config.decay_vectors,
-        scale_eps=config.scale_eps,
-    )
-    return OPTIMIZERS[config.name].make(groups, config)
+    return OPTIMIZERS[trial.optimizer.name].make(built.groups_for(trial.lr, trial.optimizer), trial.optimizer)
 
 
 def train_step(
@@ -140,7 +130,6 @@ def train_step(
     if trial.optimizer.clip_norm is not None:
         built.clip_grad_norm_(trial.optimizer.clip_norm)
     set_group_rates(optimizer, trial.lr * schedule_factor(trial.schedule, step, trial.steps))
-    check_group_rates(optimizer)
     optimizer.step()
     return loss.detach()
 

@@ -8,6 +8,10 @@ from mup import MuAdam, MuReadout, MuSGD, set_base_shapes
 from torch import nn
 
 from mutransfer.config import InitConfig, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
+from mutransfer.config import sweep as sweep_config
+from mutransfer.config import trial as trial_config
+from mutransfer.optim import OPTIMIZERS
+from mutransfer.optim.schedules import SHAPES
 from mutransfer.parametrization import TABLES, Parametrized, build_transformer
 from mutransfer.training.trainer import build, make_optimizer, train_step
 
@@ -118,7 +122,7 @@ def test_rates_decay_and_multipliers_equal_those_of_the_mup_package(optimizer: s
     for each in plain:
         each.readout.__class__ = nn.Linear
     shapes = scale_shapes(*plain, torch.zeros((1, 3), dtype=torch.long))
-    ours = Parametrized(plain[2], TABLES["mup"], shapes, dict.fromkeys(shapes, 1.0))
+    ours = Parametrized(plain[2], TABLES["mup"], shapes, dict.fromkeys(shapes, 1.0), {}, {})
     got = {
         name: (group["lr"], group["lr"] * group["weight_decay"])
         for group in ours.param_groups(0.1, weight_decay=0.01, optimizer=optimizer, decay_vectors=True)
@@ -145,7 +149,7 @@ def test_closed_form_of_every_role_at_four_times_the_base_width() -> None:
     assert (embedding.role, embedding.lr_mult, embedding.init_std, embedding.eps_mult) == ("input", 1.0, 1.0, 1 / 4)
     gain = rules["final_norm.weight"]
     assert (gain.role, gain.lr_mult, gain.wd_mult) == ("vector", 1.0, 0.0)
-    sgd = build_transformer(model, "mup", base_width=BASE).rules_for("sgd")
+    sgd = build_transformer(model, "mup", base_width=BASE).rules_for(OptimizerConfig(name="sgd"))
     assert sgd["embedding.weight"].lr_mult == sgd["readout.weight"].lr_mult == 4.0
     assert sgd["blocks.0.mlp.up.weight"].lr_mult == 1.0
 
@@ -178,22 +182,69 @@ def test_a_tied_embedding_keeps_its_scale_and_is_multiplied_only_as_a_readout() 
     build_transformer(dataclasses.replace(tied, width=64), "mup_table9", base_width=BASE)
 
 
+LR, DECAY = 0.1, 0.01
+
+
 @pytest.mark.parametrize(
-    ("mode", "expected"), [("width_independent", 0.1 * 0.01), ("coupled", 0.1 / 4 * 0.01), ("lr_independent", 0.01)]
+    ("mode", "optimizer", "expected"),
+    [
+        ("width_independent", "adamw", LR * DECAY),
+        ("coupled", "adamw", LR / 4 * DECAY),
+        ("lr_independent", "adamw", DECAY),
+        ("width_independent", "sgd", LR * DECAY),
+        ("coupled", "sgd", 4 * LR * DECAY),
+        ("lr_independent", "sgd", DECAY),
+    ],
 )
-@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
-def test_a_step_shrinks_a_hidden_matrix_by_what_the_decay_mode_says(
-    mode: str, expected: float, optimizer: type[torch.optim.Optimizer]
-) -> None:
+def test_a_step_shrinks_a_matrix_by_what_the_decay_mode_says(mode: str, optimizer: str, expected: float) -> None:
+    """At four times the base width: a hidden matrix, of rate 1/4, under AdamW; the embedding, of rate 4, under SGD."""
     built = build_transformer(dataclasses.replace(SMALL, width=4 * BASE), "mup", base_width=BASE)
-    name = "adamw" if optimizer is torch.optim.AdamW else "adam"
-    weight = built.model.blocks[0].mlp.up.weight
+    weight = built.model.blocks[0].mlp.up.weight if optimizer == "adamw" else built.model.embedding.weight
     before = weight.detach().clone()
     for parameter in built.model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    groups = built.param_groups(0.1, weight_decay=0.01, decay_mode=mode, optimizer=name)
-    optimizer([{key: group[key] for key in ("params", "lr", "weight_decay")} for group in groups]).step()
+    groups = built.param_groups(LR, weight_decay=DECAY, decay_mode=mode, optimizer=optimizer)
+    (torch.optim.AdamW if optimizer == "adamw" else torch.optim.SGD)(groups).step()
     torch.testing.assert_close(weight, before * (1 - expected))
+
+
+@pytest.mark.parametrize(
+    ("choice", "found"),
+    [
+        ({"decay_mode": "cupled"}, "did you mean 'coupled'"),
+        ({"optimizer": "adamv"}, "wanted a known one"),
+        ({"optimizer": "adam", "weight_decay": 0.1}, "use adamw"),
+        ({"lr": 0.0, "decay_mode": "lr_independent", "weight_decay": 0.1}, "wanted a rate above 0"),
+    ],
+    ids=str,
+)
+def test_groups_that_make_no_sense_are_refused(choice: dict[str, object], found: str) -> None:
+    built = build_transformer(SMALL, "mup", base_width=BASE)
+    with pytest.raises(ValueError, match=found):
+        built.param_groups(**{"lr": 0.1, **choice})  # type: ignore[arg-type]
+
+
+def test_config_names_are_those_of_the_tables_optimizers_and_schedules() -> None:
+    """config needs no torch, so it holds the names of what stands in rooms that do."""
+    assert set(sweep_config.PARAMETRIZATIONS) == set(TABLES)
+    assert set(trial_config.OPTIMIZERS) == set(OPTIMIZERS)
+    assert set(trial_config.SCHEDULES) == set(SHAPES)
+
+
+def test_explain_shows_what_the_model_does() -> None:
+    model = dataclasses.replace(SMALL, width=4 * BASE, head_dim=None, n_heads=2, output_mult=3.0, embedding_mult=0.5)
+    built = build_transformer(model, "mup", base_width=BASE)
+    config = OptimizerConfig(weight_decay=0.1)
+    rows = built.explain(0.01, config).set_index("parameter")
+    assert rows.loc["readout.weight", "forward_mult"] == built.model.readout.forward_mult == 3 / 4
+    assert rows.loc["embedding.weight", "forward_mult"] == built.model.embedding.forward_mult == 0.5
+    scale = built.model.blocks[1].attention.attention_scale
+    assert rows.loc["blocks.*.attention", "forward_mult"] == scale == pytest.approx(8**0.5 / 32)
+    assert rows.loc["blocks.*.mlp.up.weight", "count"] == 2
+    groups = {id(p): group for group in built.groups_for(0.01, config) for p in group["params"]}
+    for name, parameter in built.model.named_parameters():
+        row, group = rows.loc[name.replace(".0.", ".*.").replace(".1.", ".*.")], groups[id(parameter)]
+        assert (row["lr"], row["weight_decay"], row["eps"]) == (group["lr"], group["weight_decay"], group["eps"])
 
 
 def test_groups_are_few_and_hold_every_parameter_once() -> None:
