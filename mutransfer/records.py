@@ -9,15 +9,23 @@ from __future__ import annotations
 import json
 import math
 import os
+import reprlib
+import types
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
-from mutransfer.config import SCHEMA
+from mutransfer.config import SCHEMA, flatten
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
+
+VARYING = ("lr", "seed", "model.width")
+"""What a sweep varies within an arm, as dotted fields of a record's config."""
 
 
 @dataclass(frozen=True)
@@ -84,32 +92,57 @@ def append(path: Path, record: Record) -> None:
 def read(path: Path) -> list[Record]:
     """All whole records of a file, in the order they were appended; a torn last line is left out with a warning.
 
-    Raises FileNotFoundError where there is no file, and ValueError, with the line's number, on a corrupt line before
-    the last, on a record of another schema, and on two records of one trial.
+    Raises FileNotFoundError where there is no file, and ValueError, with the line's number, on a corrupt whole line, on
+    a record of another schema, and on two records of one trial.
     """
-    records: list[Record] = []
     seen: dict[str, int] = {}
-    lines = path.read_bytes().split(b"\n")
-    tail = lines.pop()
+    records, tail = read_lines(path, Record)
     if tail:
         warnings.warn(f"{path}: dropped a torn last line ({len(tail)} bytes); its trial will run again", stacklevel=2)
-    for number, line in enumerate(lines, 1):
-        record = _parse(line, path, number)
+    for number, record in enumerate(records, 1):
+        if record.schema != SCHEMA:
+            raise ValueError(
+                f"{path}, line {number}: found schema {record.schema}; wanted {SCHEMA}: use the version that wrote it"
+            )
+        if not (record.lr > 0 and record.width > 0):
+            raise ValueError(
+                f"{path}, line {number}: found lr {record.lr:g} and width {record.width}; wanted both above 0: restore "
+                "the line, or remove it and its trial will run again"
+            )
         if record.trial_id in seen:
             raise ValueError(
                 f"{path}, line {number}: found trial {record.trial_id} again (first in line {seen[record.trial_id]}); "
                 "wanted each trial once: remove one of the lines"
             )
         seen[record.trial_id] = number
-        records.append(record)
     return records
+
+
+def read_lines(path: Path, kind: type[T]) -> tuple[list[T], bytes]:
+    """The whole lines of a file, each a dataclass as JSON, and the bytes of a torn last line.
+
+    Raises FileNotFoundError where there is no file, and ValueError, with the line's number, on a line that lacks a
+    field of `kind`, has another, or holds a value of another type than its annotation.
+    """
+    *lines, tail = _read_bytes(path).split(b"\n")
+    wanted = {name: frozenset(_json_types(hint)) for name, hint in get_type_hints(kind).items()}
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(kind(**_parse(line, wanted)))
+        except ValueError as error:
+            raise ValueError(
+                f"{path}, line {number}: found a corrupt {kind.__name__.lower()} ({error}); wanted one JSON object of "
+                f"schema {SCHEMA}: restore the line, or remove it and its trial will run again"
+            ) from None
+    return found, tail
 
 
 def drop_torn_tail(path: Path) -> None:
     """Cut a torn last line off the file, so that the next append starts a line of its own."""
     if not path.exists():
         return
-    data = path.read_bytes()
+    data = _read_bytes(path)
     whole = data.rfind(b"\n") + 1
     if whole != len(data):
         with path.open("r+b") as file:
@@ -118,7 +151,8 @@ def drop_torn_tail(path: Path) -> None:
 
 
 def to_frame(records: list[Record]) -> pd.DataFrame:
-    """Records as a DataFrame, a row each, with `log2_lr` beside `lr`; `config` and `versions` are left out."""
+    """Records as a DataFrame, a row each, with `log2_lr` beside `lr`, and in place of `config` its `setting`: all of it
+    but what is VARYING, as JSON text of dotted fields. `versions` are left out."""
     import pandas as pd  # here, so that `status` need not wait for it
 
     names = [f.name for f in fields(Record) if f.name not in ("config", "versions")]
@@ -126,20 +160,43 @@ def to_frame(records: list[Record]) -> pd.DataFrame:
     for name in ("init_loss", "final_loss", "val_loss", "mean_loss", "lr"):
         frame[name] = frame[name].astype("float64")
     frame["log2_lr"] = [math.log2(lr) for lr in frame["lr"]]
+    frame["setting"] = [_setting(record.config) for record in records]
     return frame
 
 
-def _parse(line: bytes, path: Path, number: int) -> Record:
+def _setting(config: Mapping[str, Any]) -> str:
+    flat = flatten(config)
+    return json.dumps({name: flat[name] for name in sorted(flat) if name not in VARYING})
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        data = json.loads(line)
-        record = Record(**data)
-    except (ValueError, TypeError) as error:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
         raise ValueError(
-            f"{path}, line {number}: found a corrupt record ({error}); wanted one JSON object of schema {SCHEMA}: "
-            "restore the line, or remove it and its trial will run again"
+            f"found that {path} cannot be read ({error.strerror}); wanted the file that a sweep wrote: restore it, or "
+            "give another --out"
         ) from None
-    if record.schema != SCHEMA:
-        raise ValueError(
-            f"{path}, line {number}: found schema {record.schema}; wanted {SCHEMA}: use the version that wrote it"
-        )
-    return record
+
+
+def _parse(line: bytes, wanted: Mapping[str, frozenset[type]]) -> dict[str, Any]:
+    data = json.loads(line)
+    if not isinstance(data, dict):
+        raise ValueError(f"it is {reprlib.repr(data)}")
+    if data.keys() != wanted.keys():
+        raise ValueError(f"its fields differ in {', '.join(sorted(data.keys() ^ wanted.keys()))}")
+    for name, value in data.items():
+        found = type(value)
+        if found not in wanted[name] or (found is float and not math.isfinite(value)):
+            names = " or ".join(sorted(each.__name__ for each in wanted[name]))
+            raise ValueError(f"its {name} is {reprlib.repr(value)}, no {names}")
+    return data
+
+
+def _json_types(hint: Any) -> set[type]:
+    """The types that JSON may give a field so annotated: for a float an int will do, a bool for neither."""
+    if get_origin(hint) is types.UnionType:
+        return set().union(*(_json_types(choice) for choice in get_args(hint)))
+    return {int, float} if hint is float else {get_origin(hint) or hint}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ FIXED = (
     "dtype",
     "data_fingerprint",
 )
-"""What may not vary within an arm: the optimal rate depends on each of them."""
+"""What may not vary within an arm, nor anything else of `setting`: the optimal rate depends on each of them."""
 
 SEED_SHRINKAGE = 0.0625
 """Ratio of noise variance to seed-offset variance, (.005 / .02)^2 nats^2, where seeds were not run at all rates."""
@@ -94,14 +95,17 @@ def curves(frame: pd.DataFrame, loss: str = "final_loss") -> tuple[Curve, ...]:
 
 
 def refuse_mixture(frame: pd.DataFrame) -> None:
-    """Raises ValueError, naming the field, where an arm's trials differ in anything of FIXED."""
-    arm = frame["arm"].iloc[0]
-    for name in FIXED:
-        values = list(dict.fromkeys(frame[name]))
-        if len(values) > 1:
+    """Raises ValueError, naming the field, where an arm's trials differ in anything of FIXED or of their setting."""
+    columns = {name: list(dict.fromkeys(frame[name])) for name in FIXED}
+    settings = [json.loads(text) for text in dict.fromkeys(frame["setting"])]
+    # A dotted field may be in one setting alone; None is what JSON calls missing.
+    dotted = {name: [setting.get(name) for setting in settings] for name in sorted(set().union(*settings))}
+    for name, values in (columns | dotted).items():
+        other = next((value for value in values if value != values[0]), values[0])
+        if other != values[0]:
             raise ValueError(
-                f"found {name} {values[0]} and {values[1]} in arm {arm}; wanted one, because the optimal rate depends "
-                "on it: give them arms of their own, or keep them in separate results"
+                f"found {name} {values[0]} and {other} in arm {frame['arm'].iloc[0]}; wanted one, because the optimal "
+                "rate depends on it: give them arms of their own, or keep them in separate results"
             )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from mutransfer.analysis.line import prediction
 from mutransfer.analysis.transfer import Analysis, Horizon
 from mutransfer.analysis.verdict import TRANSFERS
+from mutransfer.checks import positive
 
 HORIZON_FACTOR = 2.0
 """Up to this factor in tokens or batch a rate is handed on with a label: the optimal rate falls about as tokens^-0.3
@@ -72,22 +73,25 @@ def recommend(analysis: Analysis, arm: str, width: int) -> Recommendation:
 def horizon_note(recommendation: Recommendation, steps: int | None = None, batch_size: int | None = None) -> str:
     """What training the rate was tuned for, and, where `steps` or `batch_size` ask for another, how far off that is.
 
-    Raises ValueError where tokens or batch differ by more than HORIZON_FACTOR.
+    Raises ValueError where tokens or batch differ by more than HORIZON_FACTOR, or are none.
     """
+    for name, asked in (("steps", steps), ("batch_size", batch_size)):
+        if asked is not None:
+            positive(name, asked)
     tuned = recommendation.horizon
     note = (
         f"tuned at {tuned.steps} steps of {tuned.batch_size} x {tuned.context} tokens ({tuned.tokens:,} in all) "
         f"on {tuned.data}"
     )
-    batch = (batch_size or tuned.batch_size) / tuned.batch_size
-    tokens = (steps or tuned.steps) / tuned.steps * batch
+    batch = 1.0 if batch_size is None else batch_size / tuned.batch_size
+    tokens = batch if steps is None else batch * steps / tuned.steps
     if batch == tokens == 1:
         return note
-    asked = f"{tokens:.3g} times the tokens and {batch:.3g} times the batch"
+    differs = f"{tokens:.3g} times the tokens and {batch:.3g} times the batch"
     if max(tokens, 1 / tokens, batch, 1 / batch) > HORIZON_FACTOR:
         raise ValueError(
-            f"found {asked} of the training that the rate was tuned at; wanted at most a factor {HORIZON_FACTOR:g} in "
-            "each, because the optimal rate falls with tokens and rises with batch: tune the small widths again with "
-            "the steps and batch to be used"
+            f"found {differs} of the training that the rate was tuned at; wanted at most a factor {HORIZON_FACTOR:g} "
+            "in each, because the optimal rate falls with tokens and rises with batch: tune the small widths again "
+            "with the steps and batch to be used"
         )
-    return f"{note}; asked for {asked}: the optimal rate falls with tokens and rises with batch, so it may be off"
+    return f"{note}; asked for {differs}: the optimal rate falls with tokens and rises with batch, so it may be off"

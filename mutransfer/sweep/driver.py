@@ -136,8 +136,8 @@ def run_sweep(
         listener(Opened(folder.path, executor.device, executor.slots, to_run, recorded, flops))
         before = len(recorded)
         del recorded  # Thousands of whole records, of which the studies keep what they need.
-        with _interrupted_by_sigterm():
-            driver.run()
+        with _interrupts() as came:
+            driver.run(came)
     return Outcome(folder.path, driver.ran, driver.diverged, before + driver.ran)
 
 
@@ -164,10 +164,13 @@ class _Driver:
         self.ran = self.diverged = 0
         self.failures: list[str] = []
 
-    def run(self) -> None:
+    def run(self, interrupts: Sequence[int]) -> None:
+        """Until nothing is left to run, or an interrupt came that nobody heeded."""
         for study in self.studies.values():
             self.refill(study)
         while self.ready or self.running:
+            if interrupts:
+                raise KeyboardInterrupt
             while self.ready and len(self.running) < self.executor.slots:
                 self.dispatch(heapq.heappop(self.ready)[-1])
             self.announce()
@@ -263,17 +266,21 @@ def _open_studies(config: SweepConfig, recorded: Sequence[Record]) -> dict[Cell,
 
 
 @contextlib.contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends a sweep as Ctrl-C does. Signals belong to the main thread: elsewhere this does nothing."""
+def _interrupts() -> Iterator[list[int]]:
+    """SIGTERM ends a sweep as Ctrl-C does. Gives the signals that came: one that arrives inside a callback of a library
+    raises there, where it may be swallowed. Signals belong to the main thread: elsewhere this does nothing."""
+    came: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        came.append(number)
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield came
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield came
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

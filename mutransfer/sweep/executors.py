@@ -98,6 +98,10 @@ def describe_error(error: BaseException, trace: str) -> str:
 
 def check_gpus(total: float, most_on_one_node: float, gpus_per_trial: float) -> None:
     """Raises ValueError if a trial's GPUs are not there: it would wait for ever."""
+    if total == 0 and gpus_per_trial > 1:
+        raise ValueError(
+            f"found no GPU; wanted {gpus_per_trial:g} for each trial: leave --gpus-per-trial out, or give --device cpu"
+        )
     if total == 0:
         raise ValueError("found no GPU; wanted one for device cuda: give --device cpu, or auto")
     if gpus_per_trial > most_on_one_node:
@@ -105,6 +109,11 @@ def check_gpus(total: float, most_on_one_node: float, gpus_per_trial: float) -> 
             f"found {most_on_one_node:g} GPUs on a machine; wanted gpus_per_trial {gpus_per_trial:g}: "
             f"give --gpus-per-trial {most_on_one_node:g} or less"
         )
+
+
+def may_use_cpu(device: str, gpus_per_trial: float) -> bool:
+    """Whether trials may run on the CPU where there is no GPU: not where each was to have several."""
+    return device == "auto" and gpus_per_trial <= 1
 
 
 def local_gpus() -> int:
@@ -119,7 +128,7 @@ def local_device(device: str, gpus_per_trial: float) -> str:
     if device == "cpu":
         return "cpu"
     gpus = local_gpus()
-    if device == "auto" and gpus == 0:
+    if gpus == 0 and may_use_cpu(device, gpus_per_trial):
         return "cpu"
     check_gpus(gpus, gpus, gpus_per_trial)
     return "cuda"

@@ -9,13 +9,18 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mutransfer import records
 from mutransfer.config import SCHEMA, SweepConfig, differing_fields, flatten, sweep_from_json, to_json
+from mutransfer.config.sweep import EXTENSIONS
 from mutransfer.files import write_whole
+
+PLANNED = tuple(name for name in EXTENSIONS if name != "tolerance")
+"""Fields of a SweepConfig by which the sweeps of one folder may plan different trials."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,24 @@ class ResultFolder:
         return self.path / "curves" / f"{trial_id}.npy"
 
 
+class Asked(NamedTuple):
+    """A sweep that was asked for, and the command that did."""
+
+    command: str
+    config: SweepConfig
+
+
 @dataclass(frozen=True)
 class Origin:
-    """What a result folder was made with: the union of its sweeps, the data, and the command that ran last."""
+    """What a result folder was made with: the union of its sweeps, the data, and the command that ran last.
+
+    `sweeps` are those that plan different trials, the last one last: their union may hold trials that none asked for.
+    """
 
     config: SweepConfig
     data_fingerprint: str
     command: str
+    sweeps: tuple[Asked, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,8 +114,8 @@ def read_origin(folder: ResultFolder) -> Origin | None:
         data = json.loads(folder.config.read_bytes())
         schema = data["schema"]
         if schema == SCHEMA:
-            return Origin(sweep_from_json(data["config"]), data["data_fingerprint"], data["command"])
-    except (ValueError, TypeError, KeyError) as error:
+            return _parse_origin(data)
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"found a {folder.config} that cannot be read ({error}); wanted what a sweep wrote: restore it, or give "
             "another --out"
@@ -108,30 +124,38 @@ def read_origin(folder: ResultFolder) -> Origin | None:
 
 
 def extend(stored: Origin | None, wanted: Origin, folder: ResultFolder) -> Origin:
-    """The folder's origin after this command: the union of both sweeps.
+    """The folder's origin after this command: the union of its sweeps, and what was `wanted` the last of them.
 
     Raises ValueError, naming the first differing field, if the folder was made with another sweep or other data.
     """
+    asked = Asked(wanted.command, wanted.config)
     if stored is None:
-        return wanted
+        return dataclasses.replace(wanted, sweeps=(asked,))
     differing = differing_fields(stored.config, wanted.config)
     if differing:
         name = differing[0]
-        found, asked = (flatten(to_json(origin.config))[name] for origin in (stored, wanted))
+        found, other = (flatten(to_json(origin.config))[name] for origin in (stored, wanted))
         raise ValueError(
-            f"found {folder.path} made with {name} {found!r}; this command wanted {asked!r}: give another --out for it"
+            f"found {folder.path} made with {name} {found!r}; this command wanted {other!r}: give another --out for it"
         )
     if stored.data_fingerprint != wanted.data_fingerprint:
         raise ValueError(
             f"found {folder.path} made with data of fingerprint {stored.data_fingerprint}; {wanted.config.data} now "
             f"has {wanted.data_fingerprint}, wanted the same: give another --out for it"
         )
-    return dataclasses.replace(wanted, config=_union(stored.config, wanted.config))
+    others = tuple(sweep for sweep in stored.sweeps if _planned(sweep.config) != _planned(wanted.config))
+    return dataclasses.replace(wanted, config=_union(stored.config, wanted.config), sweeps=(*others, asked))
 
 
 def write_origin(folder: ResultFolder, origin: Origin) -> None:
     """Write config.json, whole or not at all."""
-    data = {"schema": SCHEMA, **dataclasses.asdict(origin), "config": to_json(origin.config)}
+    data = {
+        "schema": SCHEMA,
+        "config": to_json(origin.config),
+        "data_fingerprint": origin.data_fingerprint,
+        "command": origin.command,
+        "sweeps": [{"command": sweep.command, **_planned(sweep.config)} for sweep in origin.sweeps],
+    }
     write_whole(folder.config, json.dumps(data, indent=1).encode() + b"\n", sync=True)
 
 
@@ -151,11 +175,32 @@ def append_failure(folder: ResultFolder, failure: Failure) -> None:
 
 
 def read_failures(folder: ResultFolder) -> list[Failure]:
-    """The failures so far, oldest first; a torn last line is left out."""
-    if not folder.failures.exists():
-        return []
-    lines = folder.failures.read_bytes().split(b"\n")[:-1]
-    return [Failure(**json.loads(line)) for line in lines]
+    """The failures so far, oldest first; a torn last line is left out. Raises ValueError on a corrupt line."""
+    return records.read_lines(folder.failures, Failure)[0] if folder.failures.exists() else []
+
+
+def _parse_origin(data: dict[str, Any]) -> Origin:
+    """Raises ValueError, TypeError or KeyError on anything that `write_origin` does not write."""
+    config = _parse_config(data["config"])
+    sweeps = tuple(
+        Asked(entry["command"], _parse_config({**data["config"], **{name: entry[name] for name in PLANNED}}))
+        for entry in data["sweeps"]
+    )
+    texts = (data["data_fingerprint"], data["command"], *(sweep.command for sweep in sweeps))
+    if not sweeps or not all(isinstance(text, str) for text in texts):
+        raise ValueError("it lacks a sweep, or its data_fingerprint or a command is no text")
+    return Origin(config, data["data_fingerprint"], data["command"], sweeps)
+
+
+def _parse_config(data: dict[str, Any]) -> SweepConfig:
+    config = sweep_from_json(data)
+    config.validate()
+    return config
+
+
+def _planned(config: SweepConfig) -> dict[str, Any]:
+    plain = to_json(config)
+    return {name: plain[name] for name in PLANNED}
 
 
 def _union(stored: SweepConfig, wanted: SweepConfig) -> SweepConfig:

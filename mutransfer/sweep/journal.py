@@ -113,23 +113,27 @@ def open_journal(path: Path, config: SweepConfig, records: Sequence[Record]) -> 
     added. A journal that cannot be read (with a warning), or that knows results which the records do not, is rebuilt.
     """
     if path.exists():
-        journal = _read(path, config)
-        if journal is not None and _reconcile(journal, records):
-            return journal
+        try:
+            _check_last_line(path)
+            journal = Journal(path, config)
+            if _reconcile(journal, records):
+                return journal
+        except OSError:
+            raise
+        except Exception as error:  # Optuna replays a damaged file into whatever error comes first.
+            warnings.warn(
+                f"{path} could not be read ({error or type(error).__name__}); rebuilt from the records", stacklevel=3
+            )
     return _rebuild(path, config, records)
 
 
-def _read(path: Path, config: SweepConfig) -> Journal | None:
-    try:
-        data = path.read_bytes()
-        if data and not data.endswith(b"\n"):
-            raise ValueError("its last line is torn")
-        return Journal(path, config)
-    except Exception as error:  # Optuna replays a damaged file into whatever error comes first.
-        warnings.warn(
-            f"{path} could not be read ({error or type(error).__name__}); rebuilt from the records", stacklevel=4
-        )
-        return None
+def _check_last_line(path: Path) -> None:
+    """Raises ValueError if the last line is no JSON, of which Optuna says nothing before another follows."""
+    whole, _, torn = path.read_bytes().rpartition(b"\n")
+    if torn:
+        raise ValueError("its last line is torn")
+    if whole:
+        json.loads(whole.rpartition(b"\n")[2])
 
 
 def _reconcile(journal: Journal, records: Sequence[Record]) -> bool:

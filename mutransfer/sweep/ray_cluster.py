@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from mutransfer.config import TrialConfig
-from mutransfer.sweep.executors import Finished, Run, check_gpus, describe_error, gpu_slots, usable_cpus
+from mutransfer.sweep.executors import Finished, Run, check_gpus, describe_error, gpu_slots, may_use_cpu, usable_cpus
 
 if TYPE_CHECKING:
     from mutransfer.data import Corpus
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 RETRIES = 3
 """How often a submission runs again because its worker was killed. Errors of its own are never tried again."""
+
+KNOCK = 3.0
+"""Seconds that a cluster's head has to answer a TCP connection; Ray itself would try for minutes."""
 
 
 class RayCluster:
@@ -95,10 +100,14 @@ def _load_ray() -> Any:
 
 
 def start(gpus: int | None) -> None:
-    """Start Ray on this machine, or join the cluster of RAY_ADDRESS. `gpus`: as in `RayCluster`."""
+    """Start Ray on this machine, or join the cluster of RAY_ADDRESS. `gpus`: as in `RayCluster`.
+
+    Raises ValueError if there is no cluster at RAY_ADDRESS.
+    """
     ray = _load_ray()
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)
+    address = os.getenv("RAY_ADDRESS") or "local"
+    if address != "local":
+        _join(ray, address)
         return
     ray.init(
         address="local",
@@ -110,16 +119,30 @@ def start(gpus: int | None) -> None:
     )
 
 
+def _join(ray: Any, address: str) -> None:
+    try:
+        if address != "auto":
+            host = urlsplit("//" + address.rpartition("://")[2])
+            socket.create_connection((host.hostname, host.port), KNOCK).close()
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:  # Ray has all three for a cluster that it cannot join.
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"found no Ray cluster at RAY_ADDRESS={address} ({reason}); wanted one: start it with `ray start --head`, "
+            "or unset RAY_ADDRESS"
+        ) from error
+
+
 def resolve_device(device: str, on_nodes: list[float], gpus_per_trial: float, believe: bool) -> str:
     """cuda or cpu, from the GPUs on each machine that has any. `believe`: do not ask torch whether it can use them.
 
     Raises ValueError if a trial's GPUs are not there.
     """
-    if device == "cpu" or (device == "auto" and not on_nodes):
+    if device == "cpu" or (may_use_cpu(device, gpus_per_trial) and not on_nodes):
         return "cpu"
     check_gpus(sum(on_nodes), max(on_nodes, default=0), gpus_per_trial)
     if not believe and not _torch_has_cuda():
-        if device == "auto":
+        if may_use_cpu(device, gpus_per_trial):
             return "cpu"
         raise ValueError(
             "found a torch without CUDA; wanted one with it for device cuda: install the build for your GPU's driver, "

@@ -14,7 +14,7 @@ recorded for a round stay its rates, even if the range or the number of seeds ha
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -75,9 +75,9 @@ def propose(config: SweepConfig, study: str, history: Sequence[Observation]) -> 
     done = {(seen.lr, seen.seed) for seen in history}
     if config.search == "grid":
         return _missing([(lr, 0) for lr in config.lrs], config.seeds, done)
-    recorded = _recorded_rates(config.search, history)
+    recorded = _recorded_rates(config, history)
     for number, size in enumerate(_round_sizes(config)):
-        rates = recorded[number]
+        rates = recorded[number][:size]
         if len(rates) < size:
             earlier = [seen for seen in history if seen.search != config.search or seen.round < number]
             sampled = _sample(config, f"{study}/round={number}", size, earlier)
@@ -89,17 +89,23 @@ def propose(config: SweepConfig, study: str, history: Sequence[Observation]) -> 
     return []
 
 
+def find_missing(config: SweepConfig, history: Sequence[Observation]) -> set[tuple[float | str, int]]:
+    """The trials a study still needs, rounds to come included, as (rate, seed). A rate that is not drawn yet is named
+    by its place in the search: there it is one and the same for every sweep of the study."""
+    rates: list[float | str] = []
+    if config.search == "grid":
+        rates += config.lrs
+    else:
+        recorded = _recorded_rates(config, history)
+        for number, size in enumerate(_round_sizes(config)):
+            rates += recorded[number][:size]
+            rates += [f"{config.search}/{number}/{place}" for place in range(len(recorded[number]), size)]
+    return {(lr, seed) for lr in rates for seed in range(config.seeds)} - {(seen.lr, seen.seed) for seen in history}
+
+
 def count_missing(config: SweepConfig, history: Sequence[Observation]) -> int:
     """How many trials a study still needs, rounds to come included."""
-    done = {(seen.lr, seen.seed) for seen in history}
-    if config.search == "grid":
-        return len(_missing([(lr, 0) for lr in config.lrs], config.seeds, done))
-    recorded, missing = _recorded_rates(config.search, history), 0
-    for number, size in enumerate(_round_sizes(config)):
-        rates = recorded[number]
-        missing += len(_missing([(lr, number) for lr in rates], config.seeds, done))
-        missing += max(0, size - len(rates)) * config.seeds
-    return missing
+    return len(find_missing(config, history))
 
 
 def _round_sizes(config: SweepConfig) -> list[int]:
@@ -107,12 +113,13 @@ def _round_sizes(config: SweepConfig) -> list[int]:
     return [min(size, config.n_trials - start) for start in range(0, config.n_trials, size)]
 
 
-def _recorded_rates(search: str, history: Iterable[Observation]) -> defaultdict[int, list[float]]:
-    rates: defaultdict[int, set[float]] = defaultdict(set)
+def _recorded_rates(config: SweepConfig, history: Iterable[Observation]) -> defaultdict[int, list[float]]:
+    """The rates of each round; first those with the most of the seeds, so that a sweep of fewer rates has its own."""
+    seeds: defaultdict[int, Counter[float]] = defaultdict(Counter)
     for seen in history:
-        if seen.search == search:
-            rates[seen.round].add(seen.lr)
-    return defaultdict(list, {number: sorted(found) for number, found in rates.items()})
+        if seen.search == config.search:
+            seeds[seen.round][seen.lr] += seen.seed < config.seeds
+    return defaultdict(list, {n: sorted(found, key=lambda lr: (-found[lr], lr)) for n, found in seeds.items()})
 
 
 def _missing(rates: Iterable[tuple[float, int]], seeds: int, done: set[tuple[float, int]]) -> list[Point]:

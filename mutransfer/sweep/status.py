@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from mutransfer import records
 from mutransfer.sweep.cost import seconds_left
 from mutransfer.sweep.folder import ResultFolder, read_failures, read_origin
 from mutransfer.sweep.lock import Holder, is_held, read_holder
-from mutransfer.sweep.planned import cells, flops_at
-from mutransfer.sweep.search import count_missing, group_by_cell
+from mutransfer.sweep.planned import Cell, cells, flops_at
+from mutransfer.sweep.search import find_missing, group_by_cell
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ class CellStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A result folder at this moment. `failed` counts trials that ended in an error and have no record; `driver` is
-    the living one; `seconds_left` is None where no trial was timed or nothing says how many run at once."""
+    """A result folder at this moment. `command` is the last that has trials to run, or the last of all; `failed` counts
+    trials that ended in an error and have no record; `driver` is the living one; `seconds_left` is None where no trial
+    was timed or nothing says how many run at once."""
 
     folder: Path
     experiment: str
@@ -54,10 +55,21 @@ def status(path: Path) -> Status:
     histories = group_by_cell(recorded)
     done = Counter((record.arm, record.width) for record in recorded)
     diverged = Counter((record.arm, record.width) for record in recorded if record.diverged)
+    command = origin.command
+    to_run: defaultdict[Cell, set[tuple[float | str, int]]] = defaultdict(set)
+    for sweep in origin.sweeps:
+        missing = {
+            cell: find_missing(sweep.config, histories[cell.arm.name, cell.width]) for cell in cells(sweep.config)
+        }
+        for cell, trials in missing.items():
+            to_run[cell] |= trials
+        if any(missing.values()):
+            command = sweep.command
     rows = []
     for cell in cells(config):
-        key = cell.arm.name, cell.width
-        rows.append(CellStatus(*key, done[key], diverged[key], count_missing(config, histories[key])))
+        if cell in to_run:
+            key = cell.arm.name, cell.width
+            rows.append(CellStatus(*key, done[key], diverged[key], len(to_run[cell])))
     remaining: Counter[int] = Counter()
     for row in rows:
         remaining[row.width] += row.to_run
@@ -67,7 +79,7 @@ def status(path: Path) -> Status:
     return Status(
         folder=path,
         experiment=config.experiment,
-        command=origin.command,
+        command=command,
         cells=tuple(rows),
         done=len(recorded),
         diverged=sum(record.diverged for record in recorded),

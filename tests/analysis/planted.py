@@ -150,6 +150,7 @@ FIELDS = {
     "dtype": "float32",
     "data": "stdlib",
     "data_fingerprint": "f" * 16,
+    "setting": '{"model.activation": "gelu", "optimizer.beta2": 0.95}',
 }
 
 

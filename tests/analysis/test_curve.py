@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,30 @@ def test_a_mixture_is_refused_by_name(name: str) -> None:
     trials.loc[3, name] = 7
     with pytest.raises(ValueError, match=f"found {name} .* and .* in arm mup; wanted one"):
         curves(trials)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("model.activation gelu and relu2", {"model.activation": "relu2", "optimizer.beta2": 0.95}),
+        ("optimizer.beta2 0.95 and 0.9", {"model.activation": "gelu", "optimizer.beta2": 0.9}),
+        (
+            "optimizer.clip_norm None and 1.0",
+            {"model.activation": "gelu", "optimizer.beta2": 0.95, "optimizer.clip_norm": 1.0},
+        ),
+    ],
+)
+def test_a_mixture_of_settings_is_refused_by_its_field(name: str, setting: dict[str, object]) -> None:
+    trials = frame({"mup": (parabola(32, -7.0, RATES),)})
+    trials.loc[3, "setting"] = json.dumps(setting)
+    with pytest.raises(ValueError, match=f"found {name} in arm mup; wanted one"):
+        curves(trials)
+
+
+def test_a_setting_of_equal_values_is_no_mixture() -> None:
+    trials = frame({"mup": (parabola(32, -7.0, RATES),)}, setting='{"optimizer.clip_norm": 1.0}')
+    trials.loc[3, "setting"] = '{"optimizer.clip_norm": 1}'
+    assert len(curves(trials)) == 1
 
 
 def test_widths_at_different_horizons_are_refused() -> None:

@@ -62,6 +62,12 @@ def test_another_horizon_within_a_factor_of_two_is_labelled(
     assert "the optimal rate falls with tokens and rises with batch" in horizon_note(tuned, steps, batch_size)
 
 
+@pytest.mark.parametrize(("steps", "batch_size"), [(0, None), (-150, None), (None, 0), (150, -16)])
+def test_a_horizon_of_nothing_is_refused(tuned: Recommendation, steps: int | None, batch_size: int | None) -> None:
+    with pytest.raises(ValueError, match=r"found (steps|batch_size) -?[0-9]+; wanted a finite number above 0"):
+        horizon_note(tuned, steps, batch_size)
+
+
 @pytest.mark.parametrize(("steps", "batch_size"), [(301, None), (74, None), (None, 33), (None, 7), (300, 32), (600, 4)])
 def test_another_horizon_beyond_is_refused(tuned: Recommendation, steps: int | None, batch_size: int | None) -> None:
     with pytest.raises(ValueError, match="wanted at most a factor 2"):

@@ -26,6 +26,7 @@ SAME = {
     "context": 64,
     "dtype": "float32",
     "data_fingerprint": "3f9a1c77",
+    "setting": '{"model.activation": "gelu", "optimizer.beta2": 0.95}',
 }
 
 

@@ -41,9 +41,9 @@ def in_process(train: Callable[..., Any]) -> Callable[[SweepConfig, Corpus], InP
     return lambda config, corpus: InProcess(train, corpus, "cpu")
 
 
-def sweep(config: SweepConfig, train: FakeTrain, listener: Listener = ignore) -> Any:
+def sweep(config: SweepConfig, train: FakeTrain, listener: Listener = ignore, command: str = "again") -> Any:
     """Run a sweep in this process."""
-    return run_sweep(config, command="again", listener=listener, open_executor=in_process(train), load=load_fake)
+    return run_sweep(config, command=command, listener=listener, open_executor=in_process(train), load=load_fake)
 
 
 def calls(path: str | Path) -> list[dict[str, Any]]:

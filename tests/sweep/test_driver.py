@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -325,3 +328,18 @@ def test_in_process_imports_neither_ray_nor_torch(tmp_path: Path) -> None:
     order = Order(out=str(tmp_path / "out"), calls=str(tmp_path / "calls"))
     done = subprocess.run(order.words(), env=ENVIRONMENT, capture_output=True, text=True, check=True)
     assert "imported" not in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_a_library_swallows_still_ends_the_sweep(
+    tmp_path: Path, train: FakeTrain, number: signal.Signals
+) -> None:
+    def swallow(event: events.Event) -> None:
+        if isinstance(event, events.Told) and len(calls(train.calls)) == 2:
+            with contextlib.suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), number)
+                time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(small(tmp_path / "out"), train, swallow)
+    assert len(calls(train.calls)) == 2

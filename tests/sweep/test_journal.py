@@ -47,7 +47,9 @@ def test_a_missing_journal_is_rebuilt(out: Path) -> None:
     reopen(out)
 
 
-@pytest.mark.parametrize("damage", ["torn", "noise", "middle", "operation"])
+@pytest.mark.parametrize(
+    "damage", ["torn", "noise", "middle", "operation", "truncated", "garbage", "more garbage", "two values"]
+)
 def test_a_damaged_journal_is_rebuilt_with_a_warning(out: Path, damage: str) -> None:
     path = out / "study.journal"
     data = path.read_bytes()
@@ -55,9 +57,13 @@ def test_a_damaged_journal_is_rebuilt_with_a_warning(out: Path, damage: str) -> 
     path.write_bytes(
         {
             "torn": data[:-10],
-            "noise": os.urandom(300) + b"\n",
+            "noise": bytes(range(11, 256)) + b"\n",
             "middle": b"".join([*lines[:5], lines[5][:20] + b"\n", *lines[6:]]),
             "operation": data + b'{"op_code": 99}\n',
+            "truncated": data[:-10] + b"\n",
+            "garbage": b"garbage\n",
+            "more garbage": data + b"garbage\n",
+            "two values": data.replace(b'"values":[', b'"values":[1.0,'),
         }[damage]
     )
     with pytest.warns(UserWarning, match="rebuilt from the records"):
@@ -65,6 +71,22 @@ def test_a_damaged_journal_is_rebuilt_with_a_warning(out: Path, damage: str) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         reopen(out)
+
+
+@pytest.mark.parametrize("last", [b"", b"garbage\n"])
+def test_a_sweep_goes_on_after_a_damaged_last_line(out: Path, last: bytes) -> None:
+    path = out / "study.journal"
+    path.write_bytes((path.read_bytes() if last else path.read_bytes()[:-10] + b"\n") + last)
+    with pytest.warns(UserWarning, match="rebuilt from the records"):
+        sweep(small(out, seeds=3), FakeTrain(os.devnull))
+    assert_journal_agrees(out)
+
+
+def test_a_journal_that_is_no_file_is_one_line(out: Path) -> None:
+    (out / "study.journal").unlink()
+    (out / "study.journal").mkdir()
+    with pytest.raises(ValueError, match=r"cannot be written .Is a directory"):
+        sweep(small(out, seeds=3), FakeTrain(os.devnull))
 
 
 def test_results_that_the_records_lack_are_dropped(out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,21 @@ def wait_until(done: Callable[[], bool], seconds: float) -> bool:
     while not done() and time.time() < deadline:
         time.sleep(0.05)
     return done()
+
+
+@contextlib.contextmanager
+def driving(order: Order, dispatched: int, new_session: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    """A driver that has dispatched so many trials; it and its pipe are gone at the end, even if the test fails: what it
+    left behind would be collected, with a warning, in some later test."""
+    pipe, words = subprocess.PIPE, order.words()
+    with subprocess.Popen(words, env=ENVIRONMENT, stdout=pipe, start_new_session=new_session) as driver:
+        try:
+            assert driver.stdout
+            for _ in range(dispatched):
+                driver.stdout.readline()
+            yield driver
+        finally:
+            driver.kill()
 
 
 @pytest.fixture(scope="module")
@@ -82,43 +98,29 @@ def test_a_driver_killed_at_random_times_is_resumed(tmp_path: Path, undisturbed:
     order = Order(str(tmp_path / "out"), str(tmp_path / "calls"), SEARCHES["tpe"], seconds=0.02, die="random", count=0)
     draw = random.Random(0)
     for _ in range(4):
-        driver = subprocess.Popen(order.words(), env=ENVIRONMENT, stdout=subprocess.PIPE)
-        assert driver.stdout
-        driver.stdout.readline()
-        time.sleep(draw.uniform(0, 0.12))
-        driver.kill()
-        driver.wait()
-        driver.stdout.close()
+        with driving(order, dispatched=1):
+            time.sleep(draw.uniform(0, 0.12))
     resume(order, undisturbed["tpe"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_keeps_what_is_done(tmp_path: Path, undisturbed: dict[str, Any], number: signal.Signals) -> None:
     order = Order(str(tmp_path / "out"), str(tmp_path / "calls"), seconds=0.3)
-    driver = subprocess.Popen(order.words(), env=ENVIRONMENT, stdout=subprocess.PIPE)
-    assert driver.stdout
-    for _ in range(3):
-        driver.stdout.readline()
-    driver.send_signal(number)
-    assert driver.wait(60) == 130
-    driver.stdout.close()
+    with driving(order, dispatched=3) as driver:
+        driver.send_signal(number)
+        assert driver.wait(60) == 130
     assert 2 <= len(measured(tmp_path / "out")) < 12
     resume(order, undisturbed["grid"])
 
 
 def test_a_second_driver_names_the_first(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     order = Order(str(tmp_path / "out"), str(tmp_path / "calls"), seconds=0.5)
-    first = subprocess.Popen(order.words(), env=ENVIRONMENT, stdout=subprocess.PIPE)
-    assert first.stdout
-    first.stdout.readline()
-    lock = tmp_path / "out" / "driver.lock"
-    assert wait_until(lambda: lock.read_bytes().endswith(b"\n"), 30)
-    with pytest.raises(ValueError, match=f"in use by another driver .process {first.pid} on "):
-        sweep(small(tmp_path / "out"), FakeTrain(os.devnull))
-    holder = json.loads(lock.read_text().splitlines()[0])
-    assert holder["pid"] == first.pid
-    assert len(holder["running"]) == 1
-    first.kill()
-    first.wait()
-    first.stdout.close()
+    with driving(order, dispatched=1) as first:
+        lock = tmp_path / "out" / "driver.lock"
+        assert wait_until(lambda: lock.read_bytes().endswith(b"\n"), 30)
+        with pytest.raises(ValueError, match=f"in use by another driver .process {first.pid} on "):
+            sweep(small(tmp_path / "out"), FakeTrain(os.devnull))
+        holder = json.loads(lock.read_text().splitlines()[0])
+        assert holder["pid"] == first.pid
+        assert len(holder["running"]) == 1
     resume(order, undisturbed["grid"])

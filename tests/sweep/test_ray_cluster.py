@@ -5,22 +5,24 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import subprocess
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mutransfer.config import SweepConfig
-from mutransfer.sweep import ray_cluster
+from mutransfer.sweep import executors, ray_cluster
 from mutransfer.sweep.driver import TrialsFailedError, run_sweep
 from mutransfer.sweep.ray_cluster import RayCluster
 
 from .drive import Order
 from .fake_training import FakeTrain
 from .fakes import assert_journal_agrees, calls, load_fake, measured, small, sweep
-from .test_kills import ENVIRONMENT, resume, wait_until
+from .test_kills import ENVIRONMENT, driving, resume, wait_until
 
 GPUS = 2
 
@@ -118,6 +120,70 @@ def test_no_gpu_is_refused() -> None:
     assert ray_cluster.resolve_device("auto", [], 1.0, believe=False) == "cpu"
 
 
+@pytest.mark.parametrize("gpus", [0.25, 1.0, 2.0])
+def test_several_gpus_for_a_trial_are_not_given_up_for_the_cpu(monkeypatch: pytest.MonkeyPatch, gpus: float) -> None:
+    monkeypatch.setattr(executors, "local_gpus", lambda: 0)
+    monkeypatch.setattr(ray_cluster, "_torch_has_cuda", lambda: False)
+    assert executors.local_device("cpu", gpus) == "cpu"
+    assert ray_cluster.resolve_device("cpu", [], gpus, believe=False) == "cpu"
+    if gpus <= 1:
+        assert executors.local_device("auto", gpus) == "cpu"
+        assert ray_cluster.resolve_device("auto", [], gpus, believe=False) == "cpu"
+        assert ray_cluster.resolve_device("auto", [4.0], gpus, believe=False) == "cpu"
+        return
+    with pytest.raises(ValueError, match="found no GPU; wanted 2 for each trial: leave --gpus-per-trial out"):
+        executors.local_device("auto", gpus)
+    with pytest.raises(ValueError, match="found no GPU; wanted 2 for each trial: leave --gpus-per-trial out"):
+        ray_cluster.resolve_device("auto", [], gpus, believe=False)
+    with pytest.raises(ValueError, match="found a torch without CUDA"):
+        ray_cluster.resolve_device("auto", [4.0], gpus, believe=False)
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_with_nobody_there_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("RAY_ADDRESS", f"{scheme}127.0.0.1:{port}")
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=f"found no Ray cluster at RAY_ADDRESS={scheme}127.0.0.1:{port} .*refused"):
+        ray_cluster.start(None)
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:port", "127.0.0.1:99999"])
+def test_an_address_that_is_none_is_one_line(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ValueError, match=f"RAY_ADDRESS={address} .*; wanted one: start it with `ray start --head`"):
+        ray_cluster.start(None)
+
+
+def test_no_cluster_to_find_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(address: str, **options: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nMore.")
+
+    monkeypatch.setattr(ray_cluster, "_load_ray", lambda: SimpleNamespace(init=init))
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with pytest.raises(ValueError, match=r"found no Ray cluster at RAY_ADDRESS=auto .Could not find") as refused:
+        ray_cluster.start(None)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["", "local", None])
+def test_without_an_address_ray_starts_here(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
+    started: list[str] = []
+
+    def init(address: str, **options: object) -> None:
+        started.append(address)
+
+    monkeypatch.setattr(ray_cluster, "_load_ray", lambda: SimpleNamespace(init=init))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address is not None:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    ray_cluster.start(None)
+    assert started == ["local"]
+
+
 @pytest.mark.usefixtures("cluster")
 def test_a_killed_worker_costs_no_trial(tmp_path: Path, train: FakeTrain) -> None:
     (tmp_path / "kills").mkdir()
@@ -181,19 +247,15 @@ def test_no_process_outlives_the_driver(tmp_path: Path, number: signal.Signals, 
     sweep(small(tmp_path / "undisturbed"), plain)
     order = Order(str(tmp_path / "out"), str(tmp_path / "calls"), seconds=0.5, executor="ray")
     # A terminal's Ctrl-C reaches the whole group.
-    driver = subprocess.Popen(order.words(), env=ENVIRONMENT, stdout=subprocess.PIPE, start_new_session=True)
-    assert driver.stdout
-    for _ in range(4):
-        driver.stdout.readline()
-    # After kill -9 Ray's two agents, which run no trial, take a minute to notice.
-    workers = {pid for pid in descendants(driver.pid) if number != signal.SIGKILL or "Agent" not in command(pid)}
-    assert len(workers) >= 4
-    if number == signal.SIGINT:
-        os.killpg(driver.pid, number)
-    else:
-        driver.send_signal(number)
-    assert driver.wait(60) == code
-    driver.stdout.close()
+    with driving(order, dispatched=4, new_session=True) as driver:
+        # After kill -9 Ray's two agents, which run no trial, take a minute to notice.
+        workers = {pid for pid in descendants(driver.pid) if number != signal.SIGKILL or "Agent" not in command(pid)}
+        assert len(workers) >= 4
+        if number == signal.SIGINT:
+            os.killpg(driver.pid, number)
+        else:
+            driver.send_signal(number)
+        assert driver.wait(60) == code
     assert wait_until(lambda: not alive(workers), 40), alive(workers)
     assert 1 <= len(measured(tmp_path / "out")) < 12
     resume(order, measured(tmp_path / "undisturbed"))

@@ -136,6 +136,20 @@ def test_more_seeds_keep_the_rates(search: str) -> None:
     assert len(more) == 3 * len(seen)
 
 
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_fewer_rates_with_more_seeds_are_that_many(search: str) -> None:
+    """A narrow sweep in a folder that holds a wider one: it takes the rates that have most of its seeds."""
+    wide = play(config(search, 9, seeds=1), random.Random(0))
+    both = play(config(search, 5, seeds=3), random.Random(1), tuple(wide))
+    assert len(both) == 9 + 5 * 2
+    assert {s.lr for s in both} == {s.lr for s in wide}
+    assert propose(config(search, 9, seeds=1), STUDY, both) == []
+    assert play(config(search, 9, seeds=1), random.Random(2), tuple(both)) == both
+    other = play(config(search, 9, seeds=1), random.Random(0), tuple(play(config(search, 5, 3), random.Random(0))))
+    assert len(other) == len(both)
+    assert propose(config(search, 5, seeds=3), STUDY, other) == []
+
+
 def test_a_wider_range_keeps_what_was_tried() -> None:
     seen = play(config("tpe", 8, 1), random.Random(0))
     more = play(config("tpe", 12, 1, lrs=(2.0**-14, 1.0)), random.Random(0), tuple(seen))

@@ -1,0 +1,117 @@
+"""What is read is what was measured: anything else in the file is refused, with its line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mutransfer import records
+from mutransfer.config import SweepConfig
+from mutransfer.records import Record
+
+CONFIG = SweepConfig()
+
+
+def record(width: int = 32, lr: float = 2.0**-6, seed: int = 0, **changes: Any) -> Record:
+    trial = CONFIG.trial(CONFIG.arms[0], width, lr, seed)
+    values: dict[str, Any] = {
+        f.name: {"str": "text", "int": 7, "float": 2.5, "bool": False}[str(f.type).split(" | ")[0]]
+        for f in dataclasses.fields(Record)
+        if not str(f.type).startswith("dict")
+    }
+    values |= {"trial_id": trial.digest("f"), "width": width, "lr": lr, "seed": seed, "schema": 1, "versions": {}}
+    return Record(**{**values, "config": json.loads(json.dumps(dataclasses.asdict(trial))), **changes})
+
+
+def write(path: Path, *lines: Record | dict[str, Any] | str) -> None:
+    texts = [dataclasses.asdict(line) if isinstance(line, Record) else line for line in lines]
+    path.write_text("".join(f"{text if isinstance(text, str) else json.dumps(text)}\n" for text in texts))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "records.jsonl"
+
+
+def test_what_is_appended_is_read(path: Path) -> None:
+    whole = [record(seed=0), record(seed=1, final_loss=None, diverged=True, diverged_step=3, wall_s=2)]
+    for each in whole:
+        records.append(path, each)
+    assert records.read(path) == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lr", "x"),
+        ("lr", None),
+        ("lr", True),
+        ("lr", float("nan")),
+        ("final_loss", "a"),
+        ("final_loss", float("inf")),
+        ("width", 3.5),
+        ("width", True),
+        ("diverged", 0),
+        ("diverged_step", 2.0),
+        ("trial_id", 5),
+        ("versions", []),
+        ("config", "text"),
+        ("schema", "1"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_its_line(path: Path, name: str, value: object) -> None:
+    write(path, record(seed=0), {**dataclasses.asdict(record(seed=1)), name: value}, record(seed=2))
+    with pytest.raises(ValueError, match=rf"records\.jsonl, line 2: found a corrupt record .its {name} is ") as refused:
+        records.read(path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Record)])
+def test_a_record_that_lacks_a_field_is_refused_with_its_line(path: Path, name: str) -> None:
+    lacking = dataclasses.asdict(record(seed=1))
+    del lacking[name]
+    write(path, record(seed=0), lacking)
+    with pytest.raises(
+        ValueError, match=rf"records\.jsonl, line 2: found a corrupt record .its fields differ in {name}"
+    ):
+        records.read(path)
+
+
+@pytest.mark.parametrize("line", ["garbage", "5", "[]", "null", "", '{"odd": 1}'])
+def test_a_line_that_is_no_record_is_refused(path: Path, line: str) -> None:
+    write(path, record(), line)
+    with pytest.raises(ValueError, match=r"records\.jsonl, line 2: found a corrupt record"):
+        records.read(path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("lr", 0.0), ("lr", -1), ("width", 0)])
+def test_a_rate_or_width_without_a_logarithm_is_refused(path: Path, name: str, value: float) -> None:
+    write(path, record(), record(seed=1, **{name: value}))
+    with pytest.raises(ValueError, match=r"records\.jsonl, line 2: found lr .* and width .*; wanted both above 0"):
+        records.read(path)
+
+
+def test_another_schema_is_refused(path: Path) -> None:
+    write(path, record(schema=2))
+    with pytest.raises(ValueError, match="line 1: found schema 2; wanted 1"):
+        records.read(path)
+
+
+def test_trials_that_differ_in_rate_seed_and_width_are_of_one_setting() -> None:
+    frame = records.to_frame([record(32, 2.0**-6, 0), record(64, 2.0**-7, 1)])
+    (setting,) = set(frame["setting"])
+    names = json.loads(setting).keys()
+    assert {"model.depth", "optimizer.beta2", "steps"} <= names
+    assert not {"lr", "seed", "model.width"} & names
+
+
+@pytest.mark.parametrize(("room", "name", "value"), [("model", "activation", "relu2"), ("optimizer", "clip_norm", 0.5)])
+def test_trials_that_differ_in_anything_else_are_not(room: str, name: str, value: object) -> None:
+    plain, other = record(seed=0), record(seed=1)
+    other.config[room][name] = value
+    one, two = (json.loads(text) for text in records.to_frame([plain, other])["setting"])
+    assert {field for field in one if one[field] != two[field]} == {f"{room}.{name}"}
