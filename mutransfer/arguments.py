@@ -154,13 +154,16 @@ def parse(command: str, cls: type[T], words: list[str], default: T | None = None
 
 
 def _first_lines(box: str) -> str:
-    """The text of tyro's box up to its first rule, as one line."""
-    lines = []
+    """The text of tyro's box up to its first rule, as one line; the box is drawn in ASCII where a terminal knows no
+    more."""
+    lines: list[str] = []
     for line in box.splitlines()[1:]:
-        text = line.strip("│╭╰╮╯ ")
-        if text.startswith("─") or line.startswith("╰"):
+        text = line.strip("│|╭╰╮╯+ ")
+        is_rule = not text.strip("─-")
+        if is_rule and lines:
             break
-        lines.append(text)
+        if not is_rule:
+            lines.append(text)
     return " ".join(lines)
 
 

@@ -1,0 +1,43 @@
+"""Words of the command line as values."""
+
+import pytest
+
+from mutransfer.arguments import _first_lines, parse_lrs, read_sweep
+from mutransfer.config import LLAMA, SweepConfig
+
+
+def test_rates_may_be_a_range_of_powers_of_two_a_list_or_both() -> None:
+    assert parse_lrs(["2^-10..2^-8"]) == (2**-10, 2**-9, 2**-8)
+    assert parse_lrs(["2^-7.5,0.003", "1e-2"]) == (2**-7.5, 0.003, 0.01)
+    assert parse_lrs(["0.25..1"]) == (0.25, 0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    "word", ["0", "-1", "nan", "inf", "1e400", "2^-8..2^-10", "0.3..0.9", "2^", "^2", "..", "(-2)^.5"]
+)
+def test_what_is_no_rate_is_refused(word: str) -> None:
+    with pytest.raises(ValueError, match="wanted"):
+        parse_lrs([word])
+
+
+def test_overrides_presets_and_lists() -> None:
+    config = read_sweep(
+        "sweep", ["--preset=llama", "--widths", "64,128", "256", "--lrs=2^-8,2^-7", "--model.depth", "3"]
+    )
+    assert config.widths == (64, 128, 256)
+    assert config.lrs == (2**-8, 2**-7)
+    assert (config.model.depth, config.model.norm, config.model.n_kv_heads) == (3, LLAMA.norm, LLAMA.n_kv_heads)
+    assert read_sweep("sweep", []) == SweepConfig()
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        "╭─ Error ─╮\n│ Error parsing   │\n│ --seeds: two    │\n│ ─────────────── │\n│ Argument help │\n╰───╯",
+        "+- Error -+\n| Error parsing   |\n| --seeds: two    |\n| --------------- |\n| Argument help |\n+---+",
+        "- Value error -----\n-------------------\nError parsing\n--seeds: two\n-------------\nArgument help\n",
+    ],
+    ids=["unicode", "ascii", "plain"],
+)
+def test_a_boxed_mistake_is_one_line(box: str) -> None:
+    assert _first_lines(box) == "Error parsing --seeds: two"
