@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING
 from mutransfer import records
 from mutransfer.config import SweepConfig
 from mutransfer.records import Record
-from mutransfer.sweep import executors
 from mutransfer.sweep.claim import claim
 from mutransfer.sweep.cost import training_flops
 from mutransfer.sweep.events import Appended, Asked, Closed, Dispatched, Failed, Listener, Opened, Told, ignore
-from mutransfer.sweep.executors import Executor, Finished
+from mutransfer.sweep.executors import Executor, Finished, InProcess, local_device, train_trials
 from mutransfer.sweep.folder import (
     Failure,
     Origin,
@@ -75,6 +74,16 @@ class Study:
     failed: bool = False
 
 
+def open_executor(config: SweepConfig, corpus: Corpus) -> Executor:
+    """The executor that the config names. Raises ValueError if no trial could ever run there."""
+    if config.executor == "inprocess":
+        return InProcess(train_trials, corpus, local_device(config.device, config.gpus_per_trial))
+    # Ray is loaded here, so that executor=inprocess never does.
+    from mutransfer.sweep.ray_cluster import RayCluster
+
+    return RayCluster(train_trials, corpus, config.device, config.gpus_per_trial)
+
+
 def load_corpus(spec: str) -> Corpus:
     """`mutransfer.data.load_corpus`."""
     from mutransfer import data
@@ -87,7 +96,7 @@ def run_sweep(
     *,
     command: str,
     listener: Listener = ignore,
-    open_executor: Callable[[SweepConfig, Corpus], Executor] = executors.open_executor,
+    open_executor: Callable[[SweepConfig, Corpus], Executor] = open_executor,
     load: Callable[[str], Corpus] = load_corpus,
 ) -> Outcome:
     """Run, resume or extend a sweep, until every trial of it is recorded.

@@ -56,16 +56,6 @@ def train_trials(trials: Sequence[TrialConfig], corpus: Corpus, device: str) -> 
     return train(trials, corpus, device)
 
 
-def open_executor(config: SweepConfig, corpus: Corpus) -> Executor:
-    """The executor that the config names. Raises ValueError if no trial could ever run there."""
-    if config.executor == "inprocess":
-        return InProcess(train_trials, corpus, local_device(config.device, config.gpus_per_trial))
-    # Ray is loaded here, so that executor=inprocess never does.
-    from mutransfer.sweep.ray_cluster import RayCluster
-
-    return RayCluster(train_trials, corpus, config.device, config.gpus_per_trial)
-
-
 class InProcess:
     """One submission after another in this process."""
 

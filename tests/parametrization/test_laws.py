@@ -1,5 +1,6 @@
 """The laws of the parametrizations: equal at the base width; Tables 3, 8, 9 are one; `mup` is the oracle."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -300,3 +301,19 @@ def test_attention_scale_with_growing_head_dim(scale: str, parametrization: str,
     model = dataclasses.replace(SMALL, width=128, head_dim=None, n_heads=8, attention_scale=scale)
     built = build_transformer(model, parametrization, base_width=32)
     assert built.model.blocks[0].attention.attention_scale == pytest.approx(expected)
+
+
+def test_nothing_is_lost_by_a_copy_a_checkpoint_or_a_functional_call() -> None:
+    """The state that `mup` keeps on tensors is lost by all three; rules are floats by name, multipliers on modules."""
+    built = build_transformer(dataclasses.replace(SMALL, width=4 * BASE), "mup", base_width=BASE, seed=1)
+    tokens = torch.arange(SMALL.context)[None]
+    expected = built.model(tokens)
+    assert torch.equal(copy.deepcopy(built.model)(tokens), expected)
+    called = torch.func.functional_call(built.model, dict(built.model.named_parameters()), (tokens,))
+    assert torch.equal(called, expected)
+    other = build_transformer(dataclasses.replace(SMALL, width=4 * BASE), "mup", base_width=BASE, seed=2)
+    other.model.load_state_dict(built.model.state_dict(), assign=True)
+    assert torch.equal(other.model(tokens), expected)
+    assert other.rules == built.rules
+    held = {id(parameter) for group in other.param_groups(0.1) for parameter in group["params"]}
+    assert held == {id(parameter) for parameter in other.model.parameters()}
