@@ -8,18 +8,18 @@ comma := ,
 list = $(subst $(comma), ,$(1))
 flag = $(if $(strip $(2)),--$(1) $(call list,$(2)))
 
-SWEEP_FLAGS = $(call flag,widths,$(WIDTHS)) $(call flag,seeds,$(SEEDS)) $(call flag,lrs,$(LRS)) \
+SWEEP_FLAGS = $(call flag,widths,$(WIDTHS)) $(call flag,depths,$(DEPTHS)) $(call flag,seeds,$(SEEDS)) $(call flag,lrs,$(LRS)) \
 	$(call flag,parametrizations,$(PARAMETRIZATIONS)) $(call flag,steps,$(STEPS)) $(call flag,device,$(DEVICE)) \
 	$(call flag,search,$(SEARCH)) $(call flag,executor,$(EXECUTOR)) \
 	$(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep report test slow bench lint format clean
+.PHONY: help setup sweep report test slow conformance calibration bench lint format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo '  sweep takes WIDTHS SEEDS LRS PARAMETRIZATIONS STEPS DATA DEVICE SEARCH EXECUTOR OUT EXPERIMENT ARGS'
+	@echo '  sweep takes WIDTHS DEPTHS SEEDS LRS PARAMETRIZATIONS STEPS DATA DEVICE SEARCH EXECUTOR OUT EXPERIMENT ARGS'
 
 setup: $(READY) ## build .venv with everything pinned in constraints.txt
 
@@ -39,6 +39,12 @@ test: $(READY) lint ## lint, type-check and run the tests
 
 slow: $(READY) ## run the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
+
+conformance: $(READY) ## check the published claims with our own trainer, into results/conformance/ (about 40 minutes)
+	$(BIN)/python experiments/conformance/run.py $(if $(ONLY),--only $(ONLY))
+
+calibration: $(READY) ## check by simulation that the intervals and verdicts hold, into results/calibration/
+	$(BIN)/python experiments/calibration/calibrate.py
 
 bench: $(READY) ## measure speed, as ratios, into results/bench/
 	$(BIN)/python experiments/bench/bench.py

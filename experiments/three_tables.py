@@ -1,4 +1,7 @@
-"""Are Tables 3, 8 and 9 of Tensor Programs V one parametrization? Their loss curves must fall on each other."""
+"""Are Tables 3, 8 and 9 of Tensor Programs V one parametrization? Their loss curves must fall on each other.
+
+3 arms, 72 trials, about 2 minutes on two cores.
+"""
 
 from mutransfer import SweepConfig
 

@@ -1,4 +1,7 @@
-"""Is the default study long enough to show what it claims? The same sweep with twice the steps."""
+"""Is the default study long enough to show what it claims? The same sweep with twice the steps.
+
+2 arms, 128 trials, about 14 minutes on two cores.
+"""
 
 import dataclasses
 

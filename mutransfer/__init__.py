@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mutransfer.config import (
         GPT2,
         LLAMA,
+        Arm,
         InitConfig,
         ModelConfig,
         OptimizerConfig,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     )
     from mutransfer.data import Corpus, load_corpus, sample_batch
     from mutransfer.optim import check_group_rates, schedule_factor
-    from mutransfer.parametrization import TABLES, Parametrized, ParamRule, build_transformer
+    from mutransfer.parametrization import TABLES, Parametrized, ParamRule, build_model
     from mutransfer.result import Result, read_result, write_result
     from mutransfer.sweep.driver import run_sweep
     from mutransfer.training import TrialResult, train
@@ -31,6 +32,7 @@ _HOMES = {
     "mutransfer.config": (
         "GPT2",
         "LLAMA",
+        "Arm",
         "InitConfig",
         "ModelConfig",
         "OptimizerConfig",
@@ -40,7 +42,7 @@ _HOMES = {
     ),
     "mutransfer.data": ("Corpus", "load_corpus", "sample_batch"),
     "mutransfer.optim": ("check_group_rates", "schedule_factor"),
-    "mutransfer.parametrization": ("TABLES", "ParamRule", "Parametrized", "build_transformer"),
+    "mutransfer.parametrization": ("TABLES", "ParamRule", "Parametrized", "build_model"),
     "mutransfer.result": ("Result", "read_result", "write_result"),
     "mutransfer.sweep.driver": ("run_sweep",),
     "mutransfer.training": ("TrialResult", "train"),
@@ -53,6 +55,7 @@ __all__ = [
     "LLAMA",
     "TABLES",
     "Analysis",
+    "Arm",
     "Corpus",
     "InitConfig",
     "ModelConfig",
@@ -65,7 +68,7 @@ __all__ = [
     "TrialConfig",
     "TrialResult",
     "analyze",
-    "build_transformer",
+    "build_model",
     "check_group_rates",
     "load_corpus",
     "read_result",

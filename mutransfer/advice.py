@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mutransfer.analysis import Recommendation, horizon_note, recommend
+from mutransfer.analysis.confirmation import Confirmation, arm_to_follow
+from mutransfer.config import AXES, one_size
 from mutransfer.result import Result, read_result
+from mutransfer.sweep.confirmations import confirmation_sweep
+from mutransfer.sweep.planned import cell_flops, cells
 
 
 @dataclass(frozen=True)
@@ -21,52 +26,82 @@ class GroupAdvice:
 
 
 @dataclass(frozen=True)
+class Check:
+    """What trains the recommended size at the proxy's rate, half and double of it, and what that costs."""
+
+    command: str
+    trials: int
+    flops: float
+
+
+@dataclass(frozen=True)
 class Advice:
-    """A recommendation, what training it holds for, and its parameter groups."""
+    """A recommendation, what training it holds for, its parameter groups, how to check it, and what was found where
+    that has been done; `check` is None at the proxy itself."""
 
     recommendation: Recommendation
     note: str
     groups: tuple[GroupAdvice, ...]
+    check: Check | None
+    confirmed: Confirmation | None
 
 
 def advise(
-    folder: Path, width: int, arm: str | None = None, steps: int | None = None, batch_size: int | None = None
+    folder: Path,
+    sizes: Mapping[str, int],
+    arm: str | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
 ) -> Advice:
-    """The rate to train `width` with, from a result folder.
+    """The rate to train a size with, from a result folder.
 
     Args:
         folder: what a sweep wrote.
-        width: the width to train at.
+        sizes: the size to train, by axis: {"width": 1024}.
         arm: the arm to follow; None: the first whose verdict is that it transfers.
         steps, batch_size: of the run to come; None: those of the sweep.
 
     Raises:
-        ValueError: where the verdict does not support transfer, the width cannot be built, or steps and batch are too
-            far from those that the rate was tuned at.
+        ValueError: where the verdict does not support transfer, the size is none, or of another axis, or cannot be
+            built, or steps and batch are too far from those that the rate was tuned at.
     """
     result = read_result(folder)
-    recommendation = recommend(result.analysis, arm or _first_that_transfers(result), width)
+    name = arm_to_follow(result.analysis, arm)
+    size = one_size(sizes, result.config.axis)
+    recommendation = recommend(result.analysis, name, size)
     note = horizon_note(recommendation, steps, batch_size)
-    return Advice(recommendation, note, _groups(result, recommendation))
+    confirmed = next((each for each in result.confirmations if (each.arm, each.size) == (name, size)), None)
+    return Advice(recommendation, note, _groups(result, recommendation), _check(result, name, size), confirmed)
 
 
-def _first_that_transfers(result: Result) -> str:
-    arms = result.analysis.arms
-    return next((arm.arm for arm in arms if arm.verdict == "transfers"), arms[-1].arm)
+def _check(result: Result, arm: str, size: int) -> Check | None:
+    proxy = result.analysis.arm(arm).optima[0]
+    if size == proxy.size:
+        return None
+    planned = confirmation_sweep(result.folder, result.config, arm, size, 2.0**proxy.log2_lr)
+    (cell,) = cells(planned)
+    trials = len(planned.lrs) * planned.seeds
+    option = f"--{planned.axis.replace('_', '-')}"
+    words = ["mutransfer", "confirm", str(result.folder), option, str(size)]
+    followed = [] if arm == arm_to_follow(result.analysis) else ["--arm", arm]
+    return Check(shlex.join([*words, *followed]), trials, trials * cell_flops(planned, cell))
 
 
 def _groups(result: Result, recommendation: Recommendation) -> tuple[GroupAdvice, ...]:
-    from mutransfer.parametrization import build_transformer
+    from mutransfer.parametrization import build_model
 
-    config = result.config
-    built = build_transformer(
-        dataclasses.replace(config.model, width=recommendation.width),
+    (arm,) = (arm for arm in result.config.arms if arm.name == recommendation.arm)
+    config = result.config.for_arm(arm)
+    trial = config.trial(arm, recommendation.size, recommendation.lr, 0)
+    built = build_model(
+        trial.model,
         recommendation.parametrization,
         base_width=config.base_width,
+        base_depth=config.base_depth,
         init=config.init,
         device="meta",
     )
-    rows = built.explain(recommendation.lr, config.optimizer).query("role != 'logits'")
+    rows = built.explain(recommendation.lr, config.optimizer).query("lr.notna()")
     groups: dict[tuple[float, float, float | None], list[str]] = {}
     for row in rows.to_dict("records"):
         groups.setdefault((row["lr"], row["weight_decay"], row["eps"]), []).append(row["parameter"])
@@ -76,12 +111,13 @@ def _groups(result: Result, recommendation: Recommendation) -> tuple[GroupAdvice
 def describe(advice: Advice) -> str:
     """The advice as text."""
     found = advice.recommendation
+    _, word, words = AXES[found.axis]
     lines = [
-        f"width {found.width} under {found.arm}: train at lr {found.lr:.4g} (95% interval {found.ci_low:.4g}.."
+        f"{word} {found.size} under {found.arm}: train at lr {found.lr:.4g} (95% interval {found.ci_low:.4g}.."
         f"{found.ci_high:.4g})",
     ]
     if found.extrapolation > 0:
-        lines.append(f"that is {found.extrapolation:.1f} doublings beyond the widths that were measured")
+        lines.append(f"that is {found.extrapolation:.1f} doublings beyond the {words} that were measured")
     if found.expected_regret is not None:
         lines.append(f"expected loss from the rate's uncertainty: {found.expected_regret:.4f} nats")
     lines.append(advice.note)
@@ -91,4 +127,9 @@ def describe(advice: Advice) -> str:
         lines.append(
             f"  lr {group.lr:<10.4g} weight_decay {group.weight_decay:<8.3g}{eps}  {', '.join(group.parameters)}"
         )
+    if advice.confirmed is not None:
+        lines.append(f"checked there: {advice.confirmed.sentence}")
+    elif advice.check is not None:
+        cost = f"{advice.check.trials} trials, {advice.check.flops:.2e} FLOPs"
+        lines.append(f"check it there: {advice.check.command}  ({cost})")
     return "\n".join(lines)

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import tyro
 
 from mutransfer.checks import one_of
-from mutransfer.config import PRESETS, InitConfig, ModelConfig, OptimizerConfig, SweepConfig
+from mutransfer.config import AXES, PRESETS, InitConfig, ModelConfig, OptimizerConfig, SweepConfig
 
 T = TypeVar("T")
 
-LISTS = ("--widths", "--lrs", "--parametrizations")
+LISTS = ("--lrs", "--parametrizations", *(f"--{axis.sizes.replace('_', '-')}" for axis in AXES.values()))
 """Options whose values may be separated by commas or spaces."""
 
 
@@ -35,8 +35,10 @@ class RecommendArguments:
 
     result: tyro.conf.Positional[str]
     """A result folder, such as results/width_transfer."""
-    width: int
-    """The width to train at."""
+    width: int | None = None
+    """The width to train at, where the result is a sweep of widths."""
+    depth: int | None = None
+    """The depth to train at, where it is a sweep of depths."""
     arm: str | None = None
     """The arm to follow; None: the first whose verdict is that it transfers."""
     steps: int | None = None
@@ -46,6 +48,46 @@ class RecommendArguments:
     json: bool = False
     """Print JSON."""
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size asked for, by its axis; more than one, or none, where the user gave so."""
+        given = {"width": self.width, "depth": self.depth}
+        return {axis: size for axis, size in given.items() if size is not None}
+
+
+@dataclass(frozen=True)
+class ConfirmArguments:
+    """Arguments of confirm. One of width, depth, batch_size and steps is given: what the sweep of the result varies."""
+
+    result: tyro.conf.Positional[str]
+    """A result folder, such as results/width_transfer."""
+    width: int | None = None
+    """The width to train at."""
+    depth: int | None = None
+    """The depth to train at."""
+    batch_size: int | None = None
+    """The batch size to train with."""
+    steps: int | None = None
+    """The number of steps to train for."""
+    arm: str | None = None
+    """The arm to follow; None: the first whose verdict is that it transfers, else the last."""
+    seeds: int | None = None
+    """Seeds for each of the three rates; None: as in the result."""
+    executor: str | None = None
+    """ray or inprocess; None: as in the result."""
+    device: str | None = None
+    """auto, cpu or cuda; None: as in the result."""
+    gpus_per_trial: float | None = None
+    """GPUs that a trial occupies on cuda; None: as in the result."""
+    json: bool = False
+    """Print JSON."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size asked for, by its axis; more than one, or none, where the user gave so."""
+        given = {axis: getattr(self, axis) for axis in AXES}
+        return {axis: size for axis, size in given.items() if size is not None}
+
 
 @dataclass(frozen=True)
 class ExplainArguments:
@@ -54,9 +96,11 @@ class ExplainArguments:
     width: int
     """The width of the model."""
     parametrization: str = "mup"
-    """sp, sp_fixed_std, mup (Table 8), mup_table3 or mup_table9."""
+    """A table by name, such as sp, mup (Table 8) or completep."""
     base_width: int = SweepConfig.base_width
     """The width at which every parametrization is the same model."""
+    base_depth: int = SweepConfig.base_depth
+    """The depth at which tables with rules for depth are the same model as those without."""
     lr: str = "1"
     """The base rate, such as 0.003 or 2^-8."""
     format: str = "table"
@@ -64,6 +108,10 @@ class ExplainArguments:
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     init: InitConfig = dataclasses.field(default_factory=InitConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+
+
+WITH_SWITCHES = (RecommendArguments, ConfirmArguments)
+"""Arguments whose choices are switches."""
 
 
 def read_sweep(command: str, words: list[str]) -> SweepConfig:
@@ -138,7 +186,7 @@ def one_lr(word: str) -> float:
 def parse(command: str, cls: type[T], words: list[str], default: T | None = None, usage: str = "") -> T:
     """Arguments as a dataclass. tyro explains a mistake in a box; here it is one line, as everywhere."""
     # `--json` is a switch; a config's choices are given as True or False, as the error messages name them.
-    switches = tyro.conf.FlagCreatePairsOff if cls is RecommendArguments else tyro.conf.FlagConversionOff
+    switches = tyro.conf.FlagCreatePairsOff if cls in WITH_SWITCHES else tyro.conf.FlagConversionOff
     start: Any = tyro.MISSING_NONPROP if default is None else default
     told = io.StringIO()
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mutransfer.arguments import (
+    ConfirmArguments,
     ExplainArguments,
     RecommendArguments,
     ResultArguments,
@@ -23,7 +24,7 @@ from mutransfer.arguments import (
     with_preset,
 )
 from mutransfer.checks import one_of
-from mutransfer.config import ModelConfig
+from mutransfer.config import AXES, ModelConfig
 
 if TYPE_CHECKING:
     from mutransfer.result import Result
@@ -83,10 +84,10 @@ def plan(words: list[str]) -> None:
     recorded = records.read(folder.records) if stored is not None and folder.records.exists() else []
     timings = time_trials(config, corpus, device, train_trials)
     planned = estimate(config, timings, slots, recorded)
-    table = Table("arm", "width", "trials", "parameters", "FLOPs", "time, one by one")
+    table = Table("arm", AXES[config.axis].word, "trials", "parameters", "FLOPs", "time, one by one")
     for row in planned.rows:
         seconds = format_seconds(row.seconds) if row.seconds is not None else "not timed"
-        table.add_row(row.arm, str(row.width), str(row.trials), f"{row.params:,}", f"{row.flops:.2e}", seconds)
+        table.add_row(row.arm, str(row.size), str(row.trials), f"{row.params:,}", f"{row.flops:.2e}", seconds)
     _console().print(table)
     total = format_seconds(planned.seconds) if planned.seconds is not None else "not timed"
     print(f"{planned.trials} trials, {planned.flops:.2e} FLOPs, about {total} with {slots} at once on {device}")
@@ -115,9 +116,9 @@ def status(words: list[str]) -> None:
     from mutransfer.sweep.status import status as read_status
 
     found = read_status(Path(parse("status", ResultArguments, words).result))
-    table = Table("arm", "width", "done", "diverged", "to run")
+    table = Table("arm", AXES[found.axis].word, "done", "diverged", "to run")
     for cell in found.cells:
-        table.add_row(cell.arm, str(cell.width), str(cell.done), str(cell.diverged), str(cell.to_run))
+        table.add_row(cell.arm, str(cell.size), str(cell.done), str(cell.diverged), str(cell.to_run))
     _console().print(table)
     parts = [f"{found.done} of {found.planned} trials done", f"{found.diverged} diverged", f"{found.failed} failed"]
     if found.driver is not None:
@@ -143,22 +144,57 @@ def recommend(words: list[str]) -> None:
     from mutransfer.advice import advise, describe
 
     arguments = parse("recommend", RecommendArguments, words)
-    advice = advise(Path(arguments.result), arguments.width, arguments.arm, arguments.steps, arguments.batch_size)
+    advice = advise(Path(arguments.result), arguments.sizes, arguments.arm, arguments.steps, arguments.batch_size)
     print(json.dumps(dataclasses.asdict(advice), indent=1) if arguments.json else describe(advice))
+
+
+def confirm(words: list[str]) -> None:
+    """Train a size at the proxy's rate, half and double of it, and print what that rate costs there."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mutransfer.confirm import confirm as run_confirmation
+    from mutransfer.confirm import plan_confirmation
+    from mutransfer.result import read_result, write_result
+    from mutransfer.sweep.progress import watch
+
+    arguments = parse("confirm", ConfirmArguments, words)
+    result = read_result(Path(arguments.result))
+    config = plan_confirmation(
+        result,
+        arguments.sizes,
+        arguments.arm,
+        arguments.seeds,
+        arguments.executor,
+        arguments.device,
+        arguments.gpus_per_trial,
+    )
+    console = Console(stderr=True) if arguments.json else _console()
+    found = run_confirmation(result, config, command=_command(["confirm", *words]), listener=watch(console))
+    write_result(read_result(result.folder))
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(found), indent=1))
+        return
+    table = Table("lr", "log2 lr", "loss")
+    for log2_lr, loss in zip(found.rates, found.losses, strict=True):
+        table.add_row(f"{2**log2_lr:.3g}", f"{log2_lr:.2f}", "diverged" if loss is None else f"{loss:.4f}")
+    console.print(table)
+    console.print(found.sentence, soft_wrap=True, markup=False, highlight=False)
 
 
 def explain(words: list[str]) -> None:
     """Print every parameter's role, initialization, multipliers, learning rate and weight decay."""
-    from mutransfer.parametrization import build_transformer
+    from mutransfer.parametrization import build_model
 
     arguments = parse("explain", ExplainArguments, with_preset(words))
     if arguments.model.width != ModelConfig.width:
         raise ValueError(f"found --model.width; wanted --width {arguments.model.width} in its place")
     one_of("format", arguments.format, ("table", "json", "csv"))
-    built = build_transformer(
+    built = build_model(
         dataclasses.replace(arguments.model, width=arguments.width),
         arguments.parametrization,
         base_width=arguments.base_width,
+        base_depth=arguments.base_depth,
         init=arguments.init,
         device="meta",
     )
@@ -184,6 +220,7 @@ COMMANDS = {
     "status": Command(status, "RESULT", "done, running, diverged, failed, time left"),
     "report": Command(report, "RESULT", "tables, figures, report.html, summary.json from the records alone"),
     "recommend": Command(recommend, "RESULT --width W", "the lr to use there, with its interval, per parameter group"),
+    "confirm": Command(confirm, "RESULT --width W", "train there at the proxy's lr, half, double: regret measured"),
     "explain": Command(explain, "--width W", "every parameter: role, init, multipliers, lr, weight decay, source"),
 }
 
@@ -206,14 +243,15 @@ def _print_result(result: Result) -> None:
 
     from mutransfer.report import optima_table
 
-    table = Table("arm", "width", "log2 lr*", "95% interval", "lr*", "loss there", "optimum")
+    axis = result.analysis.axis
+    table = Table("arm", AXES[axis].word, "log2 lr*", "95% interval", "lr*", "loss there", "optimum")
     for row in optima_table(result.analysis).to_dict("records"):
         known = row["ci_low"] == row["ci_low"]
         interval = f"{row['ci_low']:.2f} .. {row['ci_high']:.2f}" if known else "unknown"
         loss = f"{row['loss']:.4f}" if row["loss"] == row["loss"] else "unknown"
         table.add_row(
             row["arm"],
-            str(row["width"]),
+            str(row[axis]),
             f"{row['log2_lr']:.2f}",
             interval,
             f"{row['optimal_lr']:.3g}",

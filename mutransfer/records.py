@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-VARYING = ("lr", "seed", "model.width")
-"""What a sweep varies within an arm, as dotted fields of a record's config."""
+VARYING = {"width": "model.width", "depth": "model.depth", "batch_size": "batch_size", "steps": "steps"}
+"""What a sweep varies within an arm beside rate and seed: by axis, the dotted field of a record's config."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One finished trial. Losses are nats per token; wall_s seconds; started an ISO 8601 UTC time."""
+    """One finished trial. Losses are nats per token (of squared_error: its own units); wall_s seconds; started an ISO
+    8601 UTC time. `attention_logit` is the largest attention logit in absolute value and `output_log_z` the mean log of
+    the softmax's sum, of the trained model on held-out batches (the former on the first); None where it diverged or
+    has no such thing."""
 
     trial_id: str
     experiment: str
@@ -39,6 +42,7 @@ class Record:
     width: int
     base_width: int
     depth: int
+    base_depth: int
     optimizer: str
     lr: float
     seed: int
@@ -55,6 +59,8 @@ class Record:
     final_loss: float | None
     val_loss: float | None
     mean_loss: float | None
+    attention_logit: float | None
+    output_log_z: float | None
     diverged: bool
     diverged_step: int | None
     wall_s: float
@@ -150,9 +156,9 @@ def drop_torn_tail(path: Path) -> None:
             os.fsync(file.fileno())
 
 
-def to_frame(records: list[Record]) -> pd.DataFrame:
+def to_frame(records: list[Record], axis: str = "width") -> pd.DataFrame:
     """Records as a DataFrame, a row each, with `log2_lr` beside `lr`, and in place of `config` its `setting`: all of it
-    but what is VARYING, as JSON text of dotted fields. `versions` are left out."""
+    but rate, seed and what varies along the axis, as JSON text of dotted fields. `versions` are left out."""
     import pandas as pd  # here, so that `status` need not wait for it
 
     names = [f.name for f in fields(Record) if f.name not in ("config", "versions")]
@@ -160,13 +166,13 @@ def to_frame(records: list[Record]) -> pd.DataFrame:
     for name in ("init_loss", "final_loss", "val_loss", "mean_loss", "lr"):
         frame[name] = frame[name].astype("float64")
     frame["log2_lr"] = [math.log2(lr) for lr in frame["lr"]]
-    frame["setting"] = [_setting(record.config) for record in records]
+    frame["setting"] = [_setting(record.config, axis) for record in records]
     return frame
 
 
-def _setting(config: Mapping[str, Any]) -> str:
+def _setting(config: Mapping[str, Any], axis: str) -> str:
     flat = flatten(config)
-    return json.dumps({name: flat[name] for name in sorted(flat) if name not in VARYING})
+    return json.dumps({name: flat[name] for name in sorted(flat) if name not in ("lr", "seed", VARYING[axis])})
 
 
 def _read_bytes(path: Path) -> bytes:

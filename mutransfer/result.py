@@ -10,16 +10,19 @@ import pandas as pd
 
 from mutransfer import records
 from mutransfer.analysis import Analysis, analyze, to_summary
+from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.config import SweepConfig, to_json
 from mutransfer.files import write_whole
 from mutransfer.records import Record
-from mutransfer.report import Provenance, save_figures, write_report
-from mutransfer.sweep.folder import ResultFolder, explain_write_errors, read_origin
+from mutransfer.report import FailedTrial, Provenance, save_figures, write_report
+from mutransfer.sweep.confirmations import read_confirmations
+from mutransfer.sweep.folder import ResultFolder, explain_write_errors, read_failures, read_origin
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a folder holds: the sweep's config, the command that made it, its records and what they say."""
+    """What a folder holds: the sweep's config, the command that made it, its records and what they say, with the
+    sizes at which that was confirmed."""
 
     folder: Path
     config: SweepConfig
@@ -27,6 +30,7 @@ class Result:
     records: tuple[Record, ...]
     frame: pd.DataFrame
     analysis: Analysis
+    confirmations: tuple[Confirmation, ...]
 
 
 def read_result(path: Path) -> Result:
@@ -44,14 +48,16 @@ def read_result(path: Path) -> Result:
     recorded = records.read(folder.records) if folder.records.exists() else []
     if not recorded:
         raise ValueError(f"found no finished trial in {path}; wanted some: run {origin.command}")
-    frame = records.to_frame(recorded)
+    axis = origin.config.axis
+    frame = records.to_frame(recorded, axis)
     # The order of the arms is the config's, whichever trial finished first.
     order = {arm.name: index for index, arm in enumerate(origin.config.arms)}
     frame = frame.sort_values(
-        ["arm", "width", "log2_lr", "seed"], key=lambda c: c.map(order) if c.name == "arm" else c, ignore_index=True
+        ["arm", axis, "log2_lr", "seed"], key=lambda c: c.map(order) if c.name == "arm" else c, ignore_index=True
     )
-    analysis = analyze(frame, origin.config.tolerance)
-    return Result(path, origin.config, origin.command, tuple(recorded), frame, analysis)
+    analysis = analyze(frame, origin.config.tolerance, axis=axis)
+    confirmations = read_confirmations(path, analysis, frame)
+    return Result(path, origin.config, origin.command, tuple(recorded), frame, analysis, confirmations)
 
 
 def write_result(result: Result) -> None:
@@ -59,8 +65,10 @@ def write_result(result: Result) -> None:
     with explain_write_errors(ResultFolder(result.folder)):
         summary = json.dumps(to_summary(result.analysis), indent=1, allow_nan=False)
         write_whole(result.folder / "summary.json", summary.encode() + b"\n")
-        save_figures(result.analysis, result.frame, result.folder / "figures")
-        write_report(result.folder / "report.html", result.analysis, result.frame, provenance(result))
+        save_figures(result.analysis, result.frame, result.folder / "figures", result.confirmations)
+        write_report(
+            result.folder / "report.html", result.analysis, result.frame, provenance(result), result.confirmations
+        )
 
 
 def provenance(result: Result) -> Provenance:
@@ -70,7 +78,16 @@ def provenance(result: Result) -> Provenance:
         for name, version in record.versions.items():
             known = versions.setdefault(name, [])
             known += [version] if version not in known else []
+    recorded = {record.trial_id for record in result.records}
+    failed = {failure.trial_id: failure for failure in read_failures(ResultFolder(result.folder))}
     return Provenance(
+        folder=str(result.folder),
+        failures=tuple(
+            FailedTrial(each.arm, each.size, each.lr, each.seed, each.error)
+            for trial_id, each in failed.items()
+            if trial_id not in recorded
+        ),
+        conformance=conformance_status(result.folder.parent / "conformance" / "conformance.json"),
         command=result.command,
         config=to_json(result.config),
         versions={name: ", ".join(found) for name, found in versions.items()},
@@ -80,4 +97,24 @@ def provenance(result: Result) -> Provenance:
         flops=sum(record.flops for record in result.records),
         started=min(record.started for record in result.records),
         devices=tuple(dict.fromkeys(record.device for record in result.records)),
+    )
+
+
+def conformance_status(table: Path) -> str | None:
+    """How many of the published claims hold, by the table that `make conformance` writes; None where there is none.
+
+    Raises ValueError where it is no such table.
+    """
+    if not table.is_file():
+        return None
+    try:
+        verdicts = [claim["verdict"] for claim in json.loads(table.read_bytes())["claims"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"found a {table} that cannot be read ({error}); wanted what make conformance wrote: restore or remove it"
+        ) from None
+    held, failed = verdicts.count("holds"), verdicts.count("fails")
+    return (
+        f"{held} of {len(verdicts)} published claims hold, {failed} fail, {len(verdicts) - held - failed} were not run "
+        f"({table.parent / 'README.md'})"
     )

@@ -18,6 +18,7 @@ DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "experimen
 
 # What makes a command of the README short enough for a test; the full ones are the reference result's.
 QUICK = ["--steps", "6", "--seeds", "1", "--lrs", "2^-8,2^-7", "--executor", "inprocess", "--eval-batches", "1"]
+CONFIRM = ["--width", "48", "--seeds", "1", "--executor", "inprocess"]
 
 
 def blocks(language: str) -> list[str]:
@@ -41,10 +42,14 @@ def test_the_programs_commands_run_word_for_word(
     (tmp_path / "my.txt").write_text("some words of my own, " * 500)
     shutil.copytree(ROOT / "results" / "reference_cpu", tmp_path / "results" / "reference_cpu")
     run = [words[1:] for words in commands() if words[0] == "mutransfer"]
-    assert {words[0] for words in run} == {"plan", "sweep", "status", "report", "recommend", "explain"}
+    assert {words[0] for words in run} == {"plan", "sweep", "status", "report", "recommend", "confirm", "explain"}
     for words in run:
         pairs = zip(QUICK[::2], QUICK[1::2], strict=True) if words[0] in ("plan", "sweep") else ()
         short = [word for flag, value in pairs if flag not in words for word in (flag, value)]
+        if words[0] == "confirm":
+            short = CONFIRM
+            # as `make sweep` leaves it
+            shutil.copytree(tmp_path / "results" / "reference_cpu", tmp_path / "results" / "width_transfer")
         assert main([*words, *short]) == 0, words
     assert (tmp_path / "results" / "mine2" / "report.html").exists()
 
@@ -70,11 +75,16 @@ def test_make_sweep_hands_its_variables_on(words: list[str], tmp_path: Path) -> 
 
 
 def test_the_training_loop_runs_and_learns(capsys: pytest.CaptureFixture[str]) -> None:
-    (loop,) = blocks("python")
+    loop = blocks("python")[0]
     scope: dict[str, object] = {}
     exec(compile(loop, "README.md", "exec"), scope)
     assert scope["loss"].item() < 5.0  # type: ignore[attr-defined]
     assert "blocks.*.attention.key.weight" in capsys.readouterr().out
+
+
+def test_the_example_of_an_experiment_is_one(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(blocks("python")[1])
+    assert main(["plan", str(tmp_path / "mine.py"), *QUICK, "--out", str(tmp_path / "out")]) == 0
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

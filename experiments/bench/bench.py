@@ -64,7 +64,7 @@ def no_op(trials: Sequence[TrialConfig], corpus: Corpus, device: str) -> list[Tr
     """A trial that does nothing."""
     curve = np.full(trials[0].steps, 2.0, np.float32)
     now = "2026-01-01T00:00:00+00:00"
-    return [TrialResult(curve, 5.5, 2.0, 2.0, 2.0, False, None, 1e-6, 1, device, now) for _ in trials]
+    return [TrialResult(curve, 5.5, 2.0, 2.0, 2.0, None, None, False, None, 1e-6, 1, device, now) for _ in trials]
 
 
 def bench_driver(corpus: Corpus, trials: int) -> float:

@@ -1,4 +1,5 @@
-"""What is fitted: the losses of one arm at one width, over learning rates and seeds."""
+"""What is fitted: the losses of one arm at one size, over learning rates and seeds. The size is what the sweep's axis
+varies: a width, a depth, a batch size, a number of steps."""
 
 from __future__ import annotations
 
@@ -33,10 +34,10 @@ SEED_SHRINKAGE = 0.0625
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """The losses at one width. `losses` is seed x rate, in nats per token: inf where the trial diverged, NaN where
+    """The losses at one size. `losses` is seed x rate, in nats per token: inf where the trial diverged, NaN where
     none was run; `log2_lr` ascends."""
 
-    width: int
+    size: int
     log2_lr: Array
     losses: Array
 
@@ -77,26 +78,27 @@ def two_way(losses: Array, shrinkage: float = 0.0) -> tuple[Array, Array, int]:
     return means, residuals, int(run.sum() - len(per_rate) - rank)
 
 
-def curves(frame: pd.DataFrame, loss: str = "final_loss") -> tuple[Curve, ...]:
-    """The curves of one arm, by width, from a frame of its trials.
+def curves(frame: pd.DataFrame, loss: str = "final_loss", axis: str = "width") -> tuple[Curve, ...]:
+    """The curves of one arm, by size along the axis, from a frame of its trials.
 
-    Raises ValueError where the trials differ in more than rate, seed and width, where two trials share all three, and
+    Raises ValueError where the trials differ in more than rate, seed and size, where two trials share all three, and
     where one that did not diverge has no loss.
     """
-    refuse_mixture(frame)
+    refuse_mixture(frame, axis)
     lost = frame[~frame["diverged"].astype(bool) & ~np.isfinite(frame[loss].astype("float64"))]
     if len(lost):
         first = lost.iloc[0]
         raise ValueError(
-            f"found no {loss} in {len(lost)} trials that did not diverge (first: width {first['width']}, "
+            f"found no {loss} in {len(lost)} trials that did not diverge (first: {axis} {first[axis]}, "
             f"lr 2^{first['log2_lr']:g}, seed {first['seed']}); wanted one in each: run them again"
         )
-    return tuple(_curve(int(width), frame[frame["width"] == width], loss) for width in sorted(frame["width"].unique()))
+    return tuple(_curve(int(size), frame[frame[axis] == size], loss, axis) for size in sorted(frame[axis].unique()))
 
 
-def refuse_mixture(frame: pd.DataFrame) -> None:
+def refuse_mixture(frame: pd.DataFrame, axis: str = "width") -> None:
     """Raises ValueError, naming the field, where an arm's trials differ in anything of FIXED or of their setting."""
-    columns = {name: list(dict.fromkeys(frame[name])) for name in FIXED}
+    varies = (axis, "warmup") if axis == "steps" else (axis,)  # warmup is a part of the steps
+    columns = {name: list(dict.fromkeys(frame[name])) for name in FIXED if name not in varies}
     settings = [json.loads(text) for text in dict.fromkeys(frame["setting"])]
     # A dotted field may be in one setting alone; None is what JSON calls missing.
     dotted = {name: [setting.get(name) for setting in settings] for name in sorted(set().union(*settings))}
@@ -109,15 +111,15 @@ def refuse_mixture(frame: pd.DataFrame) -> None:
             )
 
 
-def _curve(width: int, frame: pd.DataFrame, loss: str) -> Curve:
+def _curve(size: int, frame: pd.DataFrame, loss: str, axis: str) -> Curve:
     rates, rate = np.unique(frame["log2_lr"].to_numpy(dtype=np.float64), return_inverse=True)
     seeds, seed = np.unique(frame["seed"].to_numpy(), return_inverse=True)
     if len(np.unique(seed * len(rates) + rate)) < len(frame):
         raise ValueError(
-            f"found two trials of one rate and seed in arm {frame['arm'].iloc[0]} at width {width}; wanted one: they "
+            f"found two trials of one rate and seed in arm {frame['arm'].iloc[0]} at {axis} {size}; wanted one: they "
             "differ in something else, keep them in separate results"
         )
     losses = np.full((len(seeds), len(rates)), np.nan)
     measured = frame[loss].to_numpy(dtype=np.float64)
     losses[seed, rate] = np.where(frame["diverged"].to_numpy(dtype=bool), np.inf, measured)
-    return Curve(width, rates, losses)
+    return Curve(size, rates, losses)

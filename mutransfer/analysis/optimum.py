@@ -20,7 +20,7 @@ import numpy as np
 
 from mutransfer.analysis.curve import Array, Curve
 from mutransfer.analysis.interval import Estimate
-from mutransfer.analysis.noise import SINGLE_TILT, TILT_DF, Noise, repeated_noise, residual_noise, tilt
+from mutransfer.analysis.noise import SINGLE_TILT, TILT_DF, UNKNOWN, Noise, repeated_noise, residual_noise, tilt
 from mutransfer.analysis.quartic import FEWEST_RATES, Quartic, fit, window
 
 SHAPE = 0.6
@@ -36,7 +36,7 @@ INTERIOR, CENSORED_LOW, CENSORED_HIGH, FLAT, TOO_FEW = "interior", "censored_low
 
 @dataclass(frozen=True)
 class Optimum:
-    """The best learning rate at one width.
+    """The best learning rate at one size.
 
     `status` is one of
 
@@ -50,7 +50,7 @@ class Optimum:
     interior and else measured; None where all trials diverged.
     """
 
-    width: int
+    size: int
     log2_lr: float
     ci_low: float | None
     ci_high: float | None
@@ -87,15 +87,25 @@ class Optimum:
 
 def optima(curves: Sequence[Curve]) -> tuple[Optimum, ...]:
     """The optimum of every curve. The curves are one arm's, and share what is known of the noise."""
-    windows = {curve.width: window(curve) for curve in curves}
-    fitted = {width: points for width, points in windows.items() if points is not None}
-    repeated = repeated_noise(list(fitted.values()))
-    quartics: dict[int, Quartic] = {}
-    for _ in range(ITERATIONS):
-        noise = repeated or residual_noise(list(quartics.values()))
-        quartics = {width: fit(points, noise.variance, quartics.get(width)) for width, points in fitted.items()}
-    kappa = tilt(list(quartics.values()), noise) if repeated else Noise(SINGLE_TILT, TILT_DF)
-    return tuple(_optimum(curve, quartics.get(curve.width), noise, kappa) for curve in curves)
+    windows = {curve.size: points for curve in curves if (points := window(curve)) is not None}
+    repeated = repeated_noise(list(windows.values()))
+    known = repeated or (UNKNOWN,) * len(windows)
+    fits = tuple(fit(points, noise.variance) for points, noise in zip(windows.values(), known, strict=True))
+    for _ in range(ITERATIONS - 1):
+        known = repeated or residual_noise(fits)
+        fits = tuple(fit(each.points, noise.variance, each) for each, noise in zip(fits, known, strict=True))
+    kappa = _tilt(fits, known) if repeated else Noise(SINGLE_TILT, TILT_DF)
+    quartics, noises = dict(zip(windows, fits, strict=True)), dict(zip(windows, known, strict=True))
+    return tuple(_optimum(curve, quartics.get(curve.size), noises.get(curve.size, UNKNOWN), kappa) for curve in curves)
+
+
+def _tilt(quartics: Sequence[Quartic], noises: Sequence[Noise]) -> Noise:
+    """kappa^2 from the quartics that have a minimum."""
+    return tilt(
+        (quartic.points, quartic.minimum_by_rate(), noise)
+        for quartic, noise in zip(quartics, noises, strict=True)
+        if quartic.minimum is not None
+    )
 
 
 def _optimum(curve: Curve, quartic: Quartic | None, noise: Noise, kappa: Noise) -> Optimum:
@@ -103,7 +113,7 @@ def _optimum(curve: Curve, quartic: Quartic | None, noise: Noise, kappa: Noise) 
     status = _status(curve, quartic, noise)
     best = {CENSORED_LOW: 0, CENSORED_HIGH: len(means) - 1}.get(status, int(np.argmin(means)))
     tried = Optimum(
-        width=curve.width,
+        size=curve.size,
         log2_lr=float(curve.log2_lr[best]),
         ci_low=None,
         ci_high=None,

@@ -19,7 +19,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.polynomial import polynomial
 from numpy.typing import NDArray
 
 from mutransfer.analysis.curve import Array, Curve
@@ -121,12 +120,19 @@ class Quartic:
         slope: Array = powers(np.asarray(self.minimum - self.points.center), 1)
         return -slope / self.derivative(self.minimum, 2)
 
+    def minimum_by_rate(self) -> Array:
+        """Derivative of the minimum by the losses of all runs at each rate."""
+        by_run = self.minimum_gradient() @ self.influence
+        return np.bincount(self.points.rate, by_run, len(self.points.z)).astype(np.float64)
+
 
 def powers(z: Array, order: int = 0) -> Array:
     """(1, z, z^2, z^3, z^4), or its derivative of the given order, along a new last axis."""
     columns = np.zeros((*z.shape, DEGREE + 1))
-    columns[..., order:] = polynomial.polyvander(z, DEGREE - order)
-    columns[..., order:] *= [math.perm(power, order) for power in range(order, DEGREE + 1)]
+    column = np.ones_like(z, dtype=np.float64)
+    for exponent in range(order, DEGREE + 1):
+        columns[..., exponent] = math.perm(exponent, order) * column
+        column = column * z
     return columns
 
 
@@ -208,12 +214,12 @@ def _fitted_excess(quartic: Quartic) -> Array:
 def _minimum(coefficients: Array, low: float, high: float) -> float | None:
     """The lowest point of the polynomial over low..high, where it is inside: the lowest of a fine lattice, then
     Newton's method between its neighbours."""
+    c, b1, a, b3, b4 = coefficients.tolist()
     lattice = np.linspace(low, high, LATTICE)
-    lowest = int(np.argmin(powers(lattice) @ coefficients))
+    lowest = int(np.argmin(c + lattice * (b1 + lattice * (a + lattice * (b3 + lattice * b4)))))
     if lowest in (0, LATTICE - 1):
         return None
     left, z, right = lattice[lowest - 1 : lowest + 2].tolist()
-    _, b1, a, b3, b4 = coefficients.tolist()
     for _ in range(NEWTON_STEPS):
         bend = 2 * a + z * (6 * b3 + z * 12 * b4)
         if bend <= 0:

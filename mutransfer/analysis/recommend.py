@@ -16,6 +16,7 @@ from mutransfer.analysis.line import prediction
 from mutransfer.analysis.transfer import Analysis, Horizon
 from mutransfer.analysis.verdict import TRANSFERS
 from mutransfer.checks import positive
+from mutransfer.config import AXES
 
 HORIZON_FACTOR = 2.0
 """Up to this factor in tokens or batch a rate is handed on with a label: the optimal rate falls about as tokens^-0.3
@@ -25,46 +26,54 @@ octave or less."""
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The base learning rate for one width, with its 95% interval."""
+    """The base learning rate for one size along the axis, a width or a depth, with its 95% interval."""
 
     arm: str
     parametrization: str
-    width: int
+    axis: str
+    size: int
     lr: float
     ci_low: float
     ci_high: float
     extrapolation: float
-    """Octaves of width from the nearest measured optimum's, 0 between measured ones."""
+    """Octaves of size from the nearest measured optimum's, 0 between measured ones."""
     expected_regret: float | None
     """Nats per token lost on average because the rate is uncertain: half the second derivative of the loss at the
-    widest fitted optimum times the variance of log2 lr. None where no curve was fitted."""
+    largest fitted optimum times the variance of log2 lr. None where no curve was fitted."""
     horizon: Horizon
     """The training it was tuned for."""
 
 
-def recommend(analysis: Analysis, arm: str, width: int) -> Recommendation:
-    """The learning rate at `width`. Raises ValueError where the arm's verdict is not that it transfers."""
+def recommend(analysis: Analysis, arm: str, size: int) -> Recommendation:
+    """The learning rate at a size along the analysis' axis. Raises ValueError where the arm's verdict is not that it
+    transfers, and along batch size and steps."""
     result = analysis.arm(arm)
-    if width < 1:
-        raise ValueError(f"found width {width}; wanted 1 or more")
+    word = AXES[analysis.axis].word
+    positive(word, size)
+    if analysis.axis in ("batch_size", "steps"):
+        raise ValueError(
+            f"found a sweep along {AXES[analysis.axis].words}; wanted one along widths or depths, at the training to "
+            "come: sweep those"
+        )
     if result.verdict != TRANSFERS:
         raise ValueError(
             f"found the verdict {result.verdict} for {arm} ({result.reason}); wanted {TRANSFERS}: "
-            f"no rate measured here is known to serve width {width}"
+            f"no rate measured here is known to serve {word} {size}"
         )
     interior = [optimum for optimum in result.optima if optimum.interior]
-    predicted = prediction(interior, width)
+    predicted = prediction(interior, size)
     interval = predicted.interval
-    octaves = [math.log2(optimum.width) for optimum in interior]
+    octaves = [math.log2(optimum.size) for optimum in interior]
     bends = [fit.derivative(optimum.log2_lr, 2) for optimum in interior if (fit := optimum.quartic) is not None]
     return Recommendation(
         arm=arm,
         parametrization=result.parametrization,
-        width=width,
+        axis=analysis.axis,
+        size=size,
         lr=2.0**interval.estimate,
         ci_low=2.0**interval.ci_low,
         ci_high=2.0**interval.ci_high,
-        extrapolation=max(0.0, math.log2(width) - max(octaves), min(octaves) - math.log2(width)),
+        extrapolation=max(0.0, math.log2(size) - max(octaves), min(octaves) - math.log2(size)),
         expected_regret=bends[-1] / 2 * predicted.variance if bends else None,
         horizon=result.horizon,
     )

@@ -1,9 +1,11 @@
-"""Does the best learning rate transfer across widths? From a frame of trials to plain results.
+"""Does the best learning rate transfer across widths, or whatever else the axis is? From a frame of trials to results.
 
-transfer_slope     d log2 lr* / d log2 width, octaves of rate per doubling of width; muP predicts 0
-transfer_regret    what the smallest width's rate costs at the largest, nats per token
+transfer_slope     d log2 lr* / d log2 size, octaves of rate per doubling of width; muP predicts 0
+transfer_regret    what the smallest size's rate costs at the largest, nats per token
 verdict            transfers, does_not_transfer or inconclusive
 slope_difference   of every two arms, the first minus the second
+and of every arm   the sensitivity to the rate, the lowest unstable rate and the near-optimal band of every size; the
+                   law of the number of parameters; the size that the slope rests on; what would settle the verdict
 """
 
 from __future__ import annotations
@@ -14,12 +16,18 @@ from itertools import combinations
 
 import pandas as pd
 
+from mutransfer.analysis.band import Band, bands
 from mutransfer.analysis.curve import curves
 from mutransfer.analysis.interval import Interval
+from mutransfer.analysis.leverage import Leverage, leverage
 from mutransfer.analysis.line import slope
 from mutransfer.analysis.optimum import Optimum, optima
 from mutransfer.analysis.regret import Regret, regret
-from mutransfer.analysis.verdict import judge, reason, sentence
+from mutransfer.analysis.sensitivity import Sensitivity, lr_sensitivity
+from mutransfer.analysis.settle import Settling, settle
+from mutransfer.analysis.size_law import SizeLaw, size_law
+from mutransfer.analysis.stability import Unstable, lowest_unstable, unstable_slope
+from mutransfer.analysis.verdict import INCONCLUSIVE, judge, reason, sentence
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Horizon:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """What the trials of one arm say; `optima` ascend in width."""
+    """What the trials of one arm say; `optima`, `sensitivity`, `unstable` and `bands` ascend in size."""
 
     arm: str
     parametrization: str
@@ -46,6 +54,14 @@ class ArmResult:
     verdict: str
     reason: str
     sentence: str
+    sensitivity: tuple[Sensitivity, ...] = ()
+    unstable: tuple[Unstable, ...] = ()
+    unstable_slope: Interval | None = None
+    bands: tuple[Band, ...] = ()
+    size_law: SizeLaw | None = None
+    leverage: Leverage | None = None
+    settling: tuple[Settling, ...] = ()
+    """What would settle it; empty unless the verdict is inconclusive."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +83,15 @@ class Analysis:
         raise ValueError(f"found no arm {name!r}; wanted one of {', '.join(result.arm for result in self.arms)}")
 
 
-def analyze(frame: pd.DataFrame, tolerance: float, loss: str = "final_loss") -> Analysis:
+def analyze(frame: pd.DataFrame, tolerance: float, loss: str = "final_loss", axis: str = "width") -> Analysis:
     """The analysis of a frame of trials (`records.to_frame`) by the loss in one of its columns, in nats per token.
+
+    `axis` names the column along which the rate may transfer: width, depth, batch_size or steps.
 
     The slopes of two arms are taken as independent. Arms share their seeds, and at base_width even their runs, so
     their errors have a positive covariance, and the interval of the difference is rather too wide than too narrow.
     Raises ValueError where there are no trials, where they mix experiments or data, or where an arm mixes anything but
-    rates, seeds and widths.
+    rates, seeds and sizes.
     """
     if frame.empty:
         raise ValueError("found no trials; wanted at least one that finished: run the sweep first")
@@ -84,13 +102,13 @@ def analyze(frame: pd.DataFrame, tolerance: float, loss: str = "final_loss") -> 
                 f"found {len(values)} values of {name} ({', '.join(values)}); wanted one: analyze their trials apart"
             )
     arms = {
-        str(name): _analyze_arm(str(name), frame[frame["arm"] == name], tolerance, loss)
+        str(name): _analyze_arm(str(name), frame[frame["arm"] == name], tolerance, loss, axis)
         for name in dict.fromkeys(frame["arm"])
     }
     slopes = {name: line for name, result in arms.items() if (line := slope(result.optima)) is not None}
     return Analysis(
         experiment=str(frame["experiment"].iloc[0]),
-        axis="width",
+        axis=axis,
         tolerance=tolerance,
         loss=loss,
         arms=tuple(arms.values()),
@@ -100,13 +118,19 @@ def analyze(frame: pd.DataFrame, tolerance: float, loss: str = "final_loss") -> 
     )
 
 
-def _analyze_arm(name: str, trials: pd.DataFrame, tolerance: float, loss: str) -> ArmResult:
-    measured = curves(trials, loss)
+def _analyze_arm(name: str, trials: pd.DataFrame, tolerance: float, loss: str, axis: str) -> ArmResult:
+    measured = curves(trials, loss, axis)
     found = optima(measured)
     line = slope(found)
     interval = None if line is None else line.interval
     cost = regret(found[0], found[-1], measured[-1])
-    verdict, why = judge(found, tolerance), reason(found, tolerance)
+    verdict, why = judge(found, tolerance), reason(found, tolerance, axis)
+    unstable = tuple(lowest_unstable(curve) for curve in measured)
+    by_size = trials.groupby(axis)
+    init_losses = [
+        by_size.get_group(curve.size).groupby("seed")["init_loss"].mean().to_numpy(dtype="float64")
+        for curve in measured
+    ]
     first = trials.iloc[0]
     return ArmResult(
         arm=name,
@@ -123,5 +147,12 @@ def _analyze_arm(name: str, trials: pd.DataFrame, tolerance: float, loss: str) -
         transfer_regret=cost,
         verdict=verdict,
         reason=why,
-        sentence=sentence(name, verdict, found, interval, cost, why),
+        sentence=sentence(name, verdict, found, interval, cost, why, axis),
+        sensitivity=lr_sensitivity(measured, init_losses),
+        unstable=unstable,
+        unstable_slope=unstable_slope(unstable),
+        bands=tuple(band for optimum, curve in zip(found, measured, strict=True) for band in bands(optimum, curve)),
+        size_law=size_law(found, [int(count) for count in by_size["n_params"].first()]),
+        leverage=leverage(found, tolerance),
+        settling=settle(found, trials, tolerance, axis) if verdict == INCONCLUSIVE else (),
     )

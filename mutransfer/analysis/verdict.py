@@ -7,10 +7,11 @@
 It is an equivalence test by confidence interval (Schuirmann 1987, J. Pharmacokinetics and Biopharmaceutics 15, 657):
 that a slope is not significantly different from 0 says nothing.
 
-Not every width need have an optimum. `transfers` is a statement about the way from the proxy to the target: both must
-be interior, and no width between them censored. `does_not_transfer` stands on the interior widths alone, unless a
-censored one may contradict it: put at the end of the rates tried, which its optimum lies beyond, it must leave the line
-outside, and it must lie beyond in the line's own direction.
+Words are for the axis that varies, width unless said. Not every width need have an optimum. `transfers` is a statement
+about the way from the proxy to the target: both must be interior, and no width between them censored.
+`does_not_transfer` stands on the interior widths alone, unless a censored one may contradict it: put at the end of the
+rates tried, which its optimum lies beyond, it must leave the line outside, and it must lie beyond in the line's own
+direction.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mutransfer.analysis.interval import CONFIDENCE, Interval
+from mutransfer.analysis.leverage import leverage
 from mutransfer.analysis.line import combination, slope, slope_weights
 from mutransfer.analysis.optimum import CENSORED_HIGH, CENSORED_LOW, FLAT, Optimum
 from mutransfer.analysis.quartic import FEWEST_RATES
 from mutransfer.analysis.regret import Regret
+from mutransfer.config import AXES
 
 TRANSFERS, DOES_NOT_TRANSFER, INCONCLUSIVE = "transfers", "does_not_transfer", "inconclusive"
 
 
 def judge(optima: Sequence[Optimum], tolerance: float) -> str:
-    """The verdict on an arm, from its optima by ascending width."""
+    """The verdict on an arm, from its optima by ascending size."""
     line = slope(optima)
     if line is None:
         return INCONCLUSIVE
@@ -65,30 +68,44 @@ def _uncontradicted(optima: Sequence[Optimum], tolerance: float) -> bool:
     return _outside(bound.interval, tolerance) and all(outwards)
 
 
-def reason(optima: Sequence[Optimum], tolerance: float) -> str:
-    """Why the verdict is what it is, and what to do about widths without an optimum."""
-    remedies = [_remedy(optimum) for optimum in optima if not optimum.interior]
-    return "; ".join([_grounds(optima, tolerance), *remedies])
+def reason(optima: Sequence[Optimum], tolerance: float, axis: str = "width") -> str:
+    """Why the verdict is what it is, which size it rests on, and what to do about sizes without an optimum."""
+    remedies = [_remedy(optimum, axis) for optimum in optima if not optimum.interior]
+    return "; ".join([_grounds(optima, tolerance, axis), *_rests(optima, tolerance, axis), *remedies])
 
 
-def _grounds(optima: Sequence[Optimum], tolerance: float) -> str:
+def _rests(optima: Sequence[Optimum], tolerance: float, axis: str) -> list[str]:
+    """That one size decides the slope, where it does."""
+    lone = leverage(optima, tolerance)
+    if lone is None:
+        return []
+    # Adding 0 turns -0.0 into 0.0.
+    without, with_it = (round(each, 2) + 0.0 for each in (lone.slope_without, lone.slope_without + lone.dfbeta))
+    return [
+        f"the slope rests on {AXES[axis].word} {lone.size} alone: without it {without:+.2f}, with it {with_it:+.2f}"
+    ]
+
+
+def _grounds(optima: Sequence[Optimum], tolerance: float, axis: str) -> str:
+    sizes = AXES[axis].words
     line, verdict = slope(optima), judge(optima, tolerance)
-    interior = [str(optimum.width) for optimum in optima if optimum.interior]
+    interior = [str(optimum.size) for optimum in optima if optimum.interior]
     if len(optima) == 1:
-        return "one width has an optimum but no slope: add widths"
+        return f"one {AXES[axis].word} has an optimum but no slope: add {sizes}"
     if line is None:
-        return f"{len(interior)} of {len(optima)} widths have an optimum inside the rates tried; a slope needs two"
-    of = "" if len(interior) == len(optima) else f" through widths {', '.join(interior)}"
+        return f"{len(interior)} of {len(optima)} {sizes} have an optimum inside the rates tried; a slope needs two"
+    of = "" if len(interior) == len(optima) else f" through {sizes} {', '.join(interior)}"
     found = f"the slope's {CONFIDENCE:.0%} CI{of}, {_range(line.interval)},"
     if verdict == TRANSFERS:
         return f"{found} lies within +-{tolerance:g}"
     if verdict == DOES_NOT_TRANSFER:
         return f"{found} lies outside +-{tolerance:g}"
     if _inside(line.interval, tolerance):
-        return f"{found} lies within +-{tolerance:g}, but not every width up to {optima[-1].width} has an optimum"
+        every = f"not every {AXES[axis].word} up to {optima[-1].size}"
+        return f"{found} lies within +-{tolerance:g}, but {every} has an optimum"
     if _outside(line.interval, tolerance):
-        return f"{found} lies outside +-{tolerance:g}, but a censored width may bring it back"
-    return f"{found} reaches across {_crossed(line.interval, tolerance)}: more seeds or widths narrow it"
+        return f"{found} lies outside +-{tolerance:g}, but a censored {AXES[axis].word} may bring it back"
+    return f"{found} reaches across {_crossed(line.interval, tolerance)}: more seeds or {sizes} narrow it"
 
 
 def _crossed(interval: Interval, tolerance: float) -> str:
@@ -96,43 +113,52 @@ def _crossed(interval: Interval, tolerance: float) -> str:
     return " and ".join(f"{bound:+g}" for bound in crossed)
 
 
-def _remedy(optimum: Optimum) -> str:
-    """What was found at a width without an estimate, and what to do."""
-    rate, width = f"2^{optimum.log2_lr:.4g}", f"width {optimum.width}"
+def _remedy(optimum: Optimum, axis: str) -> str:
+    """What was found at a size without an estimate, and what to do."""
+    rate, where = f"2^{optimum.log2_lr:.4g}", f"{AXES[axis].word} {optimum.size}"
     if optimum.loss is None:
-        return f"{width}: every trial diverged: widen --lrs below {rate}"
+        return f"{where}: every trial diverged: widen --lrs below {rate}"
     if optimum.status == CENSORED_LOW:
-        return f"{width} is censored_low, losses fall towards the lowest rate: widen --lrs below {rate}"
+        return f"{where} is censored_low, losses fall towards the lowest rate: widen --lrs below {rate}"
     if optimum.status == CENSORED_HIGH:
-        return f"{width} is censored_high, losses fall towards the highest rate: widen --lrs above {rate}"
+        return f"{where} is censored_high, losses fall towards the highest rate: widen --lrs above {rate}"
     if optimum.status == FLAT:
-        return f"{width} is flat, its rates differ no more than seeds do: widen --lrs on both sides or add seeds"
-    return f"{width} has too_few rates that did not diverge, wanted {FEWEST_RATES} side by side: add rates to --lrs"
+        return f"{where} is flat, its rates differ no more than seeds do: widen --lrs on both sides or add seeds"
+    return f"{where} has too_few rates that did not diverge, wanted {FEWEST_RATES} side by side: add rates to --lrs"
 
 
 def sentence(
-    name: str, verdict: str, optima: Sequence[Optimum], line: Interval | None, cost: Regret | None, why: str
+    name: str,
+    verdict: str,
+    optima: Sequence[Optimum],
+    line: Interval | None,
+    cost: Regret | None,
+    why: str,
+    axis: str = "width",
 ) -> str:
     """The result of an arm in one sentence; without a slope it gives the reason and the optima there are."""
     start = f"{name}: {verdict.replace('_', ' ')}"
     if line is None:
         rates = [
-            f"the best rate at width {optimum.width} is 2^{optimum.log2_lr:.2f} "
+            f"the best rate at {AXES[axis].word} {optimum.size} is 2^{optimum.log2_lr:.2f} "
             f"({CONFIDENCE:.0%} CI 2^{optimum.ci_low:.2f}..2^{optimum.ci_high:.2f})"
             for optimum in optima
             if optimum.interior
         ]
         return f"{start}: {'; '.join([*rates, why])}"
-    moves = f"log2 lr* moves by {line.estimate:+.2f} per doubling of width ({CONFIDENCE:.0%} CI {_range(line)})"
-    return f"{start}: {moves}; {_price(optima, cost)}"
+    moves = (
+        f"log2 lr* moves by {line.estimate:+.2f} per doubling of {AXES[axis].word} ({CONFIDENCE:.0%} CI {_range(line)})"
+    )
+    return f"{start}: {moves}; {_price(optima, cost, axis)}"
 
 
-def _price(optima: Sequence[Optimum], cost: Regret | None) -> str:
-    proxy, target = optima[0].width, optima[-1].width
+def _price(optima: Sequence[Optimum], cost: Regret | None, axis: str) -> str:
+    word = AXES[axis].word
+    proxy, target = optima[0].size, optima[-1].size
     if cost is None:
-        ends = " and ".join(str(optimum.width) for optimum in (optima[0], optima[-1]) if not optimum.interior)
-        return f"what width {proxy}'s rate costs at width {target} is unknown: no optimum at {ends}"
-    of = f"training width {target} at the rate tuned at width {proxy} costs"
+        ends = " and ".join(str(optimum.size) for optimum in (optima[0], optima[-1]) if not optimum.interior)
+        return f"what {word} {proxy}'s rate costs at {word} {target} is unknown: no optimum at {ends}"
+    of = f"training {word} {target} at the rate tuned at {word} {proxy} costs"
     if cost.nats is None:
         return f"{of} at least {cost.ci_low:.3f} nats: it lies beyond the rates that trained there"
     sure = f"{cost.ci_low:.3f} or more" if cost.ci_high is None else f"{cost.ci_low:.3f}..{cost.ci_high:.3f}"

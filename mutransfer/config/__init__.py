@@ -4,20 +4,18 @@ A `SweepConfig` describes a whole sweep; `SweepConfig.trial(...)` gives the `Tri
 holds everything that determines the run's result except the data (named by its fingerprint) and nothing else.
 """
 
+from mutransfer.config.arm import ABLATIONS, AXES, PARAMETRIZATIONS, Arm, one_size
 from mutransfer.config.model import GPT2, LLAMA, PRESETS, ModelConfig
-from mutransfer.config.sweep import (
-    Arm,
-    SweepConfig,
-    differing_fields,
-    flatten,
-    sweep_from_json,
-    to_json,
-)
+from mutransfer.config.plain import differing_fields, flatten, sweep_from_json, to_json
+from mutransfer.config.sweep import SweepConfig
 from mutransfer.config.trial import SCHEMA, InitConfig, OptimizerConfig, ScheduleConfig, TrialConfig
 
 __all__ = [
+    "ABLATIONS",
+    "AXES",
     "GPT2",
     "LLAMA",
+    "PARAMETRIZATIONS",
     "PRESETS",
     "SCHEMA",
     "Arm",
@@ -29,6 +27,7 @@ __all__ = [
     "TrialConfig",
     "differing_fields",
     "flatten",
+    "one_size",
     "sweep_from_json",
     "to_json",
 ]

@@ -5,12 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mutransfer.checks import of_its_types, one_of, positive
+from mutransfer.checks import all_used, of_its_types, one_of, positive
 
 ACTIVATIONS = ("gelu", "relu2", "swiglu")
 NORMS = ("layernorm", "rmsnorm")
 POSITIONS = ("learned", "rope")
+ARCHITECTURES = ("transformer", "mlp")
 ATTENTION_SCALES = ("table", "1/sqrt(d)", "sqrt(d0)/d")
+
+TRANSFORMER_ONLY = (
+    "head_dim",
+    "n_heads",
+    "n_kv_heads",
+    "mlp_ratio",
+    "activation",
+    "norm",
+    "norm_gain",
+    "bias",
+    "positions",
+    "qk_norm",
+    "tied_embeddings",
+    "zero_query",
+    "attention_scale",
+    "attention_mult",
+)
+"""Fields that the mlp does not use."""
 
 WIDEST = 2**20
 """A width beyond this is a slip of the keyboard."""
@@ -18,8 +37,12 @@ WIDEST = 2**20
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A decoder-only transformer. Initialization and multipliers are the parametrization's business."""
+    """A decoder-only transformer, or an MLP. Initialization and multipliers are the parametrization's business."""
 
+    architecture: str = "transformer"
+    """transformer, or mlp: the last `window` tokens, one-hot, through `depth` ReLU layers without biases or norms."""
+    window: int = 4
+    """Tokens that the mlp sees."""
     width: int = 128
     """Size of the residual stream. A sweep sets it."""
     depth: int = 2
@@ -86,6 +109,10 @@ class ModelConfig:
     def validate(self) -> None:
         """Raises ValueError on a shape that cannot be built."""
         of_its_types("model.", self)
+        one_of("model.architecture", self.architecture, ARCHITECTURES)
+        positive("model.window", self.window)
+        mlp = self.architecture == "mlp"
+        all_used("model.", self, dict.fromkeys(TRANSFORMER_ONLY, not mlp) | {"window": mlp}, self.architecture)
         one_of("model.activation", self.activation, ACTIVATIONS)
         one_of("model.norm", self.norm, NORMS)
         one_of("model.positions", self.positions, POSITIONS)
@@ -96,6 +123,16 @@ class ModelConfig:
             raise ValueError(f"found width {self.width}; wanted at most {WIDEST}")
         for name in ("mlp_ratio", "attention_mult", "embedding_mult", "output_mult"):
             positive(f"model.{name}", getattr(self, name))
+        if not mlp:
+            self._validate_blocks()
+        elif self.window > self.context:
+            raise ValueError(
+                f"found model.window {self.window} and model.context {self.context}; wanted a window within the "
+                "context: lower model.window"
+            )
+
+    def _validate_blocks(self) -> None:
+        """Raises ValueError on attention and MLPs that cannot be built."""
         if (self.head_dim is None) == (self.n_heads is None):
             raise ValueError(
                 f"found model.head_dim={self.head_dim} and model.n_heads={self.n_heads}; wanted exactly one of them: "

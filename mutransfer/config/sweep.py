@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 from mutransfer.checks import all_used, of_its_types, one_of, positive, several
+from mutransfer.config.arm import ABLATIONS, AXES, FOR_DEPTH, PARAMETRIZATIONS, UNTIED, Arm
 from mutransfer.config.model import ModelConfig
-from mutransfer.config.trial import DTYPES, InitConfig, OptimizerConfig, ScheduleConfig, TrialConfig
+from mutransfer.config.trial import DTYPES, LOSSES, InitConfig, OptimizerConfig, ScheduleConfig, TrialConfig
 
-T = TypeVar("T")
-
-PARAMETRIZATIONS = ("sp", "sp_fixed_std", "mup", "mup_table3", "mup_table9")
 SEARCHES = ("grid", "random", "tpe")
 EXECUTORS = ("ray", "inprocess")
 DEVICES = ("auto", "cpu", "cuda")
 
 
-class Arm(NamedTuple):
-    """One line of a comparison."""
+PARTS: Mapping[str, type] = {
+    "model": ModelConfig,
+    "init": InitConfig,
+    "optimizer": OptimizerConfig,
+    "schedule": ScheduleConfig,
+}
+"""The parts of a SweepConfig that are dataclasses of their own."""
 
-    name: str
-    parametrization: str
+CHANGEABLE = ("lrs", "base_width", "base_depth", "steps", "batch_size", "loss", "z_loss", "final_window")
+"""Fields of a SweepConfig that an arm may change, beside those of its model, init, optimizer and schedule."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,36 @@ class SweepConfig:
     experiment: str = "width_transfer"
     """Name of the sweep, and of its folder under results/."""
     parametrizations: tuple[str, ...] = ("sp", "mup")
-    """The arms of the comparison."""
+    """The arms of the comparison, each named as its parametrization."""
+    variants: tuple[Arm, ...] = ()
+    """Further arms, with changes of their own; given in an experiment file."""
     widths: tuple[int, ...] = (32, 64, 128, 256)
     """Widths to train; the smallest is the proxy, the largest the target."""
+    depths: tuple[int, ...] = ()
+    """Depths to train, all at one width: the rate is then swept across depth."""
+    batch_sizes: tuple[int, ...] = ()
+    """Batch sizes to train with, all at one width: the rate is then swept across batch size."""
+    step_counts: tuple[int, ...] = ()
+    """Numbers of steps to train for, all at one width: the rate is then swept across them."""
     lrs: tuple[float, ...] = tuple(2.0**e for e in range(-11, -3))
     """Peak learning rates of the grid; random and tpe search between the smallest and the largest."""
     seeds: int = 2
     """Seeds for each rate: initialization and data order."""
     base_width: int = 128
     """The width at which every parametrization is the same model."""
+    base_depth: int = ModelConfig.depth
+    """The depth at which parametrizations with rules for depth are the same model as those without."""
     steps: int = 150
     """Optimizer steps of a trial."""
     batch_size: int = 16
     """Sequences per step."""
     dtype: str = "float32"
     """float32, bfloat16 (autocast over float32 weights) or float64."""
+    loss: str = "cross_entropy"
+    """cross_entropy, in nats per token, or squared_error of the outputs against the one-hot target."""
+    z_loss: float = 0.0
+    """Adds z_loss * log(Z)^2 of the softmax to what is trained on (PaLM, 2204.02311, section 5); not to any loss that
+    is reported."""
     final_window: float = 0.1
     """final_loss is the mean training loss over this last part of the steps."""
     eval_batches: int = 8
@@ -77,30 +94,75 @@ class SweepConfig:
 
     @property
     def arms(self) -> tuple[Arm, ...]:
-        """One arm for each parametrization, named as it."""
-        return tuple(Arm(name, name) for name in self.parametrizations)
+        """One arm for each parametrization, named as it, then the variants."""
+        return (*(Arm(name, name) for name in self.parametrizations), *self.variants)
+
+    @property
+    def axis(self) -> str:
+        """What varies beside rate and seed, a key of AXES: width unless another one's sizes are given."""
+        return next((name for name in AXES if name != "width" and getattr(self, AXES[name].sizes)), "width")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes along the axis."""
+        found: tuple[int, ...] = getattr(self, AXES[self.axis].sizes)
+        return found
 
     @property
     def folder(self) -> str:
         """Path of the result folder."""
         return self.out if self.out is not None else f"results/{self.experiment}"
 
-    def trial(self, arm: Arm, width: int, lr: float, seed: int) -> TrialConfig:
+    def for_arm(self, arm: Arm) -> SweepConfig:
+        """This sweep with an arm's changes, and that arm alone. Raises ValueError on a change that cannot be made."""
+        changed = self
+        for name, value in arm.changes:
+            part, dot, field_name = name.partition(".")
+            if name in (self.axis, f"model.{self.axis}"):
+                raise ValueError(
+                    f"found the change {name} in arm {arm.name} of a sweep along {self.axis}; leave it out"
+                )
+            if not (part in PARTS if dot else name in CHANGEABLE) or not hasattr(
+                getattr(self, part), field_name or "__class__"
+            ):
+                raise ValueError(
+                    f"found the change {name} in arm {arm.name}; wanted one of {', '.join(CHANGEABLE)}, or a field of "
+                    f"{', '.join(PARTS)} such as model.qk_norm"
+                )
+            if dot:
+                value = dataclasses.replace(getattr(changed, part), **{field_name: value})
+            changed = dataclasses.replace(changed, **{part: value})
+        return dataclasses.replace(changed, parametrizations=(), variants=(Arm(arm.name, arm.parametrization),))
+
+    def at(self, size: int) -> SweepConfig:
+        """This sweep at one size along its axis."""
+        changes: dict[str, Any] = {AXES[self.axis].sizes: (size,)}
+        if self.axis == "depth":
+            changes["model"] = dataclasses.replace(self.model, depth=size)
+        elif self.axis != "width":
+            changes[self.axis] = size
+        return dataclasses.replace(self, **changes)
+
+    def trial(self, arm: Arm, size: int, lr: float, seed: int) -> TrialConfig:
         """The config of one training run of this sweep."""
+        run = self.for_arm(arm).at(size)
         return TrialConfig(
             parametrization=arm.parametrization,
             lr=float(lr),
             seed=seed,
-            base_width=self.base_width,
-            steps=self.steps,
-            batch_size=self.batch_size,
-            dtype=self.dtype,
-            final_window=self.final_window,
-            eval_batches=self.eval_batches,
-            model=dataclasses.replace(self.model, width=width),
-            init=self.init,
-            optimizer=self.optimizer,
-            schedule=self.schedule,
+            base_width=run.base_width,
+            base_depth=run.base_depth,
+            steps=run.steps,
+            batch_size=run.batch_size,
+            dtype=run.dtype,
+            loss=run.loss,
+            z_loss=run.z_loss,
+            final_window=run.final_window,
+            eval_batches=run.eval_batches,
+            model=dataclasses.replace(run.model, width=run.widths[0]),
+            init=run.init,
+            optimizer=run.optimizer,
+            schedule=run.schedule,
         )
 
     def validate(self) -> None:
@@ -110,33 +172,69 @@ class SweepConfig:
             raise ValueError("found an empty out; wanted a folder")
         if not self.experiment or "/" in self.experiment or self.experiment.startswith("."):
             raise ValueError(f"found experiment {self.experiment!r}; wanted a plain name without '/'")
-        several("parametrizations", self.parametrizations)
+        several("arms", tuple(arm.name for arm in self.arms))
         several("widths", self.widths)
         several("lrs", self.lrs)
-        for name in self.parametrizations:
-            one_of("parametrization", name, PARAMETRIZATIONS)
+        for arm in self.arms:
+            if not arm.name or "/" in arm.name or arm.name.startswith("."):
+                raise ValueError(f"found an arm named {arm.name!r}; wanted a plain name without '/'")
+            one_of("parametrization", arm.parametrization, (*PARAMETRIZATIONS, *ABLATIONS))
         one_of("search", self.search, SEARCHES)
         one_of("executor", self.executor, EXECUTORS)
         one_of("device", self.device, DEVICES)
         one_of("dtype", self.dtype, DTYPES)
+        one_of("loss", self.loss, LOSSES)
         for lr in self.lrs:
             if not (math.isfinite(lr) and lr > 0):
                 raise ValueError(f"found lr {lr:g}; wanted a finite number above 0, such as 2^-7 or 0.003")
         if self.search != "grid" and len(self.lrs) < 2:
             raise ValueError(f"found one rate, {self.lrs[0]:g}, for search {self.search}; wanted a range: give --lrs")
-        for width in self.widths:
-            positive("width", width)
-        for name in ("base_width", "seeds", "steps", "batch_size", "eval_batches", "n_trials", "tolerance"):
+        for axis, (sizes, _, words) in AXES.items():
+            for size in getattr(self, sizes):
+                positive(axis, size)
+            if axis not in ("width", self.axis) and getattr(self, sizes):
+                raise ValueError(
+                    f"found several {AXES[self.axis].words} and several {words}; wanted one axis: leave one out"
+                )
+        if self.axis != "width" and len(self.widths) > 1:
+            raise ValueError(
+                f"found {len(self.widths)} widths with {AXES[self.axis].words} to sweep; wanted one: give --widths"
+            )
+        for name in (
+            "base_width",
+            "base_depth",
+            "seeds",
+            "steps",
+            "batch_size",
+            "eval_batches",
+            "n_trials",
+            "tolerance",
+        ):
             positive(name, getattr(self, name))
         positive("gpus_per_trial", self.gpus_per_trial)
         if self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
             raise ValueError(f"found gpus_per_trial {self.gpus_per_trial}; wanted a fraction below 1 or a whole number")
         if not 0 < self.final_window <= 1:
             raise ValueError(f"found final_window {self.final_window}; wanted above 0 and at most 1")
+        if not (math.isfinite(self.z_loss) and self.z_loss >= 0):
+            raise ValueError(f"found z_loss {self.z_loss}; wanted 0 or more")
+        trained: dict[TrialConfig, str] = {}
+        for arm in self.arms:
+            trial = self.trial(arm, self.sizes[0], self.lrs[0], 0)
+            if trial in trained:
+                raise ValueError(f"found arms {trained[trial]} and {arm.name} alike; wanted a difference: remove one")
+            trained[trial] = arm.name
+            if arm.changes:
+                changed = self.for_arm(arm)
+                try:
+                    changed.validate()
+                except ValueError as error:
+                    raise ValueError(f"in arm {arm.name}: {error}") from None
         self.init.validate()
         self.optimizer.validate()
         self.schedule.validate()
-        self._validate_together()
+        for size in self.sizes:
+            self.at(size)._validate_together()
 
     def _validate_together(self) -> None:
         """Raises ValueError on choices that do not go together."""
@@ -150,69 +248,40 @@ class SweepConfig:
             raise ValueError(f"found model.width {model.width}, which a sweep sets itself; give --widths {model.width}")
         used = {"readout_scale": not model.zero_readout, "embedding_std": not model.tied_embeddings}
         all_used("init.", self.init, used, "a zero readout" if model.zero_readout else "a tied embedding")
-        all_used("init.", self.init, {"position_std": model.positions == "learned"}, "rope")
+        mlp = model.architecture == "mlp"
+        unused = {"position_std": model.positions == "learned" and not mlp, "residual_scaling": not mlp}
+        all_used("init.", self.init, unused, "the mlp" if mlp else "rope")
         for width in (*self.widths, self.base_width):
             dataclasses.replace(self.model, width=width).validate()
-        if self.model.tied_embeddings and "mup_table3" in self.parametrizations:
+        if self.z_loss and self.loss != "cross_entropy":
+            raise ValueError(f"found z_loss {self.z_loss} with loss {self.loss}, which has no softmax; leave it out")
+        for arm in self.arms:
+            self._validate_table(arm.parametrization)
+
+    def _validate_table(self, name: str) -> None:
+        """Raises ValueError on a model that a table has no rules for."""
+        if self.model.tied_embeddings and name in UNTIED:
             raise ValueError(
-                "found tied_embeddings with mup_table3, which has no one rate for them; wanted Table 8 or 9: use mup"
+                f"found tied_embeddings with {name}, which has no one rate for them; wanted a table that has, or "
+                "untied embeddings: use mup, or set model.tied_embeddings to False"
             )
+        if self.model.architecture == "mlp" and name in FOR_DEPTH:
+            raise ValueError(f"found {name} with the mlp, which has no residual blocks; wanted a transformer, or mup")
+        if name == "umup" and self.init != InitConfig():
+            raise ValueError("found init settings with umup, which starts every weight at std 1; leave them out")
 
 
 RESOURCES = ("executor", "device", "gpus_per_trial", "out")
 """Fields of a SweepConfig that decide where trials run, not what they are."""
 
-EXTENSIONS = ("widths", "lrs", "seeds", "parametrizations", "search", "n_trials", "tolerance")
+EXTENSIONS = (
+    *(axis.sizes for axis in AXES.values()),
+    "lrs",
+    "seeds",
+    "parametrizations",
+    "variants",
+    "search",
+    "n_trials",
+    "tolerance",
+)
 """Fields by which an existing result folder may be extended."""
-
-
-def to_json(config: Any) -> dict[str, Any]:
-    """A config as plain JSON data."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return plain
-
-
-def sweep_from_json(data: Mapping[str, Any]) -> SweepConfig:
-    """The SweepConfig that `to_json` wrote. Raises ValueError on a field it does not know or lacks."""
-    return _from_json(SweepConfig, data)
-
-
-_NESTED: Mapping[str, type] = {
-    "model": ModelConfig,
-    "init": InitConfig,
-    "optimizer": OptimizerConfig,
-    "schedule": ScheduleConfig,
-}
-
-
-def _from_json(cls: type[T], data: Mapping[str, Any]) -> T:
-    names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    if set(data) != names:
-        odd = sorted(set(data) ^ names)
-        raise ValueError(
-            f"found a {cls.__name__} that differs in the fields {', '.join(odd)}; it is of another version"
-        )
-    values = {
-        name: _from_json(_NESTED[name], value)
-        if name in _NESTED
-        else tuple(value)
-        if isinstance(value, list)
-        else value
-        for name, value in data.items()
-    }
-    return cls(**values)
-
-
-def differing_fields(one: SweepConfig, other: SweepConfig) -> list[str]:
-    """Dotted names of the fields in which two sweeps differ beyond resources and extensions."""
-    free = {*RESOURCES, *EXTENSIONS}
-    flat_one, flat_other = flatten(to_json(one)), flatten(to_json(other))
-    return [name for name in flat_one if name not in free | {"model.width"} and flat_one[name] != flat_other[name]]
-
-
-def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
-    flat: dict[str, Any] = {}
-    for name, value in data.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat

@@ -19,6 +19,7 @@ OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("constant", "linear", "cosine", "wsd")
 DTYPES = ("float32", "bfloat16", "float64")
 DECAY_MODES = ("width_independent", "coupled", "lr_independent")
+LOSSES = ("cross_entropy", "squared_error")
 BASE_INITS = ("fan_in", "fixed_std")
 
 
@@ -143,9 +144,12 @@ class TrialConfig:
     lr: float
     seed: int
     base_width: int
+    base_depth: int
     steps: int
     batch_size: int
     dtype: str
+    loss: str
+    z_loss: float
     final_window: float
     eval_batches: int
     model: ModelConfig

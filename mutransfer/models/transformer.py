@@ -1,7 +1,8 @@
 """A decoder-only transformer as plain modules with plain-float multipliers.
 
-It knows nothing of parametrizations: `parametrization/build.py` sets `forward_mult`, `attention_scale` and the initial
-values. The modules leave their matrices uninitialized; biases start at 0 and gains at 1.
+It knows nothing of parametrizations: `parametrization/build.py` sets `forward_mult`, `attention_scale`, the multipliers
+of the residual stream and the initial values. The modules leave their matrices uninitialized; biases start at 0 and
+gains at 1.
 
     B batch, T time, C width, H heads, G key/value heads, D head_dim, F hidden size of the MLP, V vocabulary
 """
@@ -13,33 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mutransfer.config import ModelConfig
-
-
-class Linear(nn.Linear):
-    """A linear map whose input is multiplied by `forward_mult`."""
-
-    forward_mult: float = 1.0
-
-    def reset_parameters(self) -> None:
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
-
-    def forward(self, input: Tensor) -> Tensor:
-        scaled = input if self.forward_mult == 1.0 else input * self.forward_mult
-        return F.linear(scaled, self.weight, self.bias)
-
-
-class Embedding(nn.Embedding):
-    """A table whose rows are multiplied by `forward_mult`."""
-
-    forward_mult: float = 1.0
-
-    def reset_parameters(self) -> None:
-        pass
-
-    def forward(self, input: Tensor) -> Tensor:
-        rows = super().forward(input)
-        return rows if self.forward_mult == 1.0 else rows * self.forward_mult
+from mutransfer.models.layers import Embedding, Linear, scaled
 
 
 def make_norm(config: ModelConfig, size: int) -> nn.Module:
@@ -49,7 +24,17 @@ def make_norm(config: ModelConfig, size: int) -> nn.Module:
     return nn.LayerNorm(size, elementwise_affine=config.norm_gain, bias=config.bias)
 
 
-class Attention(nn.Module):
+class SubLayer(nn.Module):
+    """What a block adds to the residual stream, and how: `skip_mult` times the stream plus `residual_mult` times it."""
+
+    residual_mult: float = 1.0
+    skip_mult: float = 1.0
+
+    def add(self, stream_BTC: Tensor, change_BTC: Tensor) -> Tensor:
+        return scaled(stream_BTC, self.skip_mult) + scaled(change_BTC, self.residual_mult)
+
+
+class Attention(SubLayer):
     """Causal self-attention; logits are q.k times `attention_scale`, a plain float."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -65,11 +50,8 @@ class Attention(nn.Module):
         self.key_norm = nn.RMSNorm(self.head_dim, elementwise_affine=gain) if config.qk_norm else nn.Identity()
 
     def forward(self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
-        q_BHTD = self.query_norm(self._split(self.query(x_BTC), self.heads))
-        k_BGTD = self.key_norm(self._split(self.key(x_BTC), self.kv_heads))
+        q_BHTD, k_BGTD = self.queries_and_keys(x_BTC, rotation)
         v_BGTD = self._split(self.value(x_BTC), self.kv_heads)
-        if rotation is not None:
-            q_BHTD, k_BGTD = rotate(q_BHTD, rotation), rotate(k_BGTD, rotation)
         mixed_BHTD = F.scaled_dot_product_attention(
             q_BHTD,
             k_BGTD,
@@ -80,6 +62,14 @@ class Attention(nn.Module):
         )
         out: Tensor = self.out(mixed_BHTD.transpose(1, 2).flatten(2))
         return out
+
+    def queries_and_keys(self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """Queries (B, H, T, D) and keys (B, G, T, D), normalized and rotated, as the logits take them."""
+        q_BHTD = self.query_norm(self._split(self.query(x_BTC), self.heads))
+        k_BGTD = self.key_norm(self._split(self.key(x_BTC), self.kv_heads))
+        if rotation is not None:
+            q_BHTD, k_BGTD = rotate(q_BHTD, rotation), rotate(k_BGTD, rotation)
+        return q_BHTD, k_BGTD
 
     def _split(self, x_BTC: Tensor, heads: int) -> Tensor:
         return x_BTC.view(*x_BTC.shape[:2], heads, self.head_dim).transpose(1, 2)
@@ -99,7 +89,7 @@ def rotate(x_BHTD: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     return x_BHTD * cos_TD + torch.cat((-second, first), dim=-1) * sin_TD
 
 
-class MLP(nn.Module):
+class MLP(SubLayer):
     """Two maps with a nonlinearity between; swiglu gates the hidden layer with a third."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -132,9 +122,8 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
-        x_BTC = x_BTC + self.attention(self.attention_norm(x_BTC), rotation)
-        change_BTC: Tensor = self.mlp(self.mlp_norm(x_BTC))
-        return x_BTC + change_BTC
+        x_BTC = self.attention.add(x_BTC, self.attention(self.attention_norm(x_BTC), rotation))
+        return self.mlp.add(x_BTC, self.mlp(self.mlp_norm(x_BTC)))
 
 
 class Transformer(nn.Module):

@@ -1,101 +1,133 @@
-"""Our transformer under a parametrization: the base initialization, and what the table makes of it at another width."""
+"""Our models under a parametrization: the base initialization, and what the table makes of it at another size."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import torch
+from torch import nn
 
-from mutransfer.checks import one_of
+from mutransfer.checks import one_of, positive
 from mutransfer.config import InitConfig, ModelConfig, SweepConfig
-from mutransfer.models import Transformer
-from mutransfer.models.transformer import Attention, Embedding, Linear
-from mutransfer.parametrization.parametrized import Parametrized
-from mutransfer.parametrization.shapes import ParamShape, scale_shapes
-from mutransfer.parametrization.tables import TABLES, Table
+from mutransfer.models import MODELS
+from mutransfer.models.layers import Embedding, Linear
+from mutransfer.models.transformer import Attention, Block, SubLayer
+from mutransfer.parametrization.ablations import ABLATIONS
+from mutransfer.parametrization.initial import base_std, config_mults, starts_constant, unit_mults
+from mutransfer.parametrization.parametrized import Parametrized, StreamMult
+from mutransfer.parametrization.shapes import scale_shapes
+from mutransfer.parametrization.tables import TABLES, Depth, Table
 
 
-def build_transformer(
+def build_model(
     config: ModelConfig,
     parametrization: str = "mup",
     *,
     base_width: int = SweepConfig.base_width,
+    base_depth: int = SweepConfig.base_depth,
     init: InitConfig | None = None,
     seed: int = 0,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Parametrized:
-    """A transformer of `config.width` with its rules.
+    """The model of `config` (a transformer or an MLP over tokens) with its rules.
 
     Args:
         config: its shape and choices.
-        parametrization: a name in `TABLES`: `sp`, `sp_fixed_std`, `mup` (Table 8), `mup_table3`, `mup_table9`.
-        base_width: where every parametrization is the same model, bit for bit.
+        parametrization: a name in `TABLES` or `ABLATIONS`, such as `sp`, `mup` (Table 8) or `completep`.
+        base_width, base_depth: where every parametrization but `umup` is the same model, bit for bit.
         init: the initialization at base_width.
         seed: initial values depend on it and on each parameter's name, on nothing else.
         device, dtype: where the model stands, and the type of its weights.
 
     Raises:
-        ValueError: on a shape that cannot be built, and on an unknown parametrization or one that forbids tied weights.
+        ValueError: on a shape that cannot be built, on an unknown parametrization or one that forbids tied weights, and
+            on an initialization for `umup`, which has its own.
     """
-    one_of("parametrization", parametrization, TABLES)
+    known = {**TABLES, **ABLATIONS}
+    one_of("parametrization", parametrization, known)
+    table = known[parametrization]
     init = InitConfig() if init is None else init
+    positive("base_depth", base_depth)
     base = replace(config, width=base_width)
     # twice the base width is a multiple of head_dim or n_heads whenever the base width is
     delta = replace(config, width=2 * base_width)
     for shape in (config, base, delta):
         shape.validate()
     init.validate()
+    if table.absolute and init != InitConfig():
+        raise ValueError(f"found init settings with {table.name}, which starts every weight at std 1; leave them out")
+    make = MODELS[config.architecture]
+    model = make(config).to(device, dtype)
+    depth_mult = config.depth if table.absolute else config.depth / base_depth
     with torch.device("meta"):
         sample = torch.zeros((1, config.context), dtype=torch.long)
-        shapes = scale_shapes(Transformer(base), Transformer(delta), Transformer(config), sample)
-    model = Transformer(config).to(device, dtype)
-    growth = config.size_of_head / base.size_of_head
-    exponent = _attention_exponent(config.attention_scale, TABLES[parametrization])
-    # muP: logits scale as 1/d instead of 1/sqrt(d), anchored at the base model's head_dim (TPV B.1)
-    scale = config.attention_mult * config.size_of_head**-0.5 * growth**exponent
+        shapes = scale_shapes(
+            make(base), make(delta), make(config), sample, residual=_inside_blocks(model), depth_mult=depth_mult
+        )
+    if table.absolute:
+        shapes = {
+            name: shape._replace(width_mult_in=shape.fan_in, width_mult_out=shape.fan_out)
+            for name, shape in shapes.items()
+        }
+        stds = {name: 0.0 if starts_constant(shape, config) else 1.0 for name, shape in shapes.items()}
+    else:
+        # a table with rules for depth says all that depth does
+        room = config.depth if table.depth == Depth() else base_depth
+        stds = {name: base_std(shape, config, init, room) for name, shape in shapes.items()}
+    constants, units = config_mults(shapes, config), unit_mults(model, config) if table.absolute else {}
     attentions = [path for path, module in model.named_modules() if isinstance(module, Attention)]
     parametrized = Parametrized(
         model=model,
-        table=TABLES[parametrization],
+        table=table,
         shapes=shapes,
-        base_std={name: _base_std(name, shape, config, init) for name, shape in shapes.items()},
-        tuned_mult={"embedding.weight": config.embedding_mult, "readout.weight": config.output_mult},
-        logit_scale=dict.fromkeys(attentions, scale),
+        base_std=stds,
+        tuned_mult={name: constants.get(name, 1.0) * units.get(name, 1.0) for name in shapes},
+        logit_scale=dict.fromkeys(attentions, _logit_scale(config, base, table)),
+        stream_mult=_stream_mults(model, table, depth_mult),
     )
     _set_multipliers(parametrized)
     parametrized.initialize(seed)
     return parametrized
 
 
-def _base_std(name: str, shape: ParamShape, config: ModelConfig, init: InitConfig) -> float:
-    """A parameter's initial standard deviation at the base width; 0 for what starts constant."""
-    if shape.role in ("vector", "scalar"):
-        return 0.0
-    if (config.zero_readout and shape.role == "output") or (config.zero_query and name.endswith("query.weight")):
-        return 0.0
-    if init.base == "fixed_std":
-        std = init.std
-    elif shape.role == "input":
-        std = init.position_std if name == "position.weight" else init.embedding_std
-    else:
-        std = shape.base_fan_in**-0.5
-    if shape.role == "output":
-        std *= init.readout_scale
-    writes_residual = name.endswith(("attention.out.weight", "mlp.down.weight"))
-    return std * (2 * config.depth) ** -0.5 if writes_residual and init.residual_scaling else std
+def _inside_blocks(model: nn.Module) -> set[str]:
+    blocks = [(path, module) for path, module in model.named_modules() if isinstance(module, Block)]
+    return {f"{path}.{name}" for path, block in blocks for name, _ in block.named_parameters()}
+
+
+def _logit_scale(config: ModelConfig, base: ModelConfig, table: Table) -> float:
+    """muP: logits scale as 1/d instead of 1/sqrt(d), anchored at the base model's head_dim (TPV B.1)."""
+    exponent = {"table": table.attention, "1/sqrt(d)": 0.0, "sqrt(d0)/d": -0.5}[config.attention_scale]
+    absolute = table.absolute and config.attention_scale == "table"
+    growth = config.size_of_head / (1 if absolute else base.size_of_head)
+    return float(config.attention_mult * config.size_of_head**-0.5 * growth**exponent)
+
+
+def _stream_mults(model: nn.Module, table: Table, depth_mult: float) -> dict[str, StreamMult]:
+    """What each sub-layer does to the residual stream: adds itself times the branch multiplier b.
+
+    An absolute table also keeps the stream's variance at 1: after i sub-layers it would be 1 + i b^2, so each divides
+    it by the root of the ratio of what it would be after to what it would be before. With b^2 = 1/L this is u-muP's
+    scheme (2407.17465, appendix G, alpha_res = alpha_res-attn-ratio = 1): embedding, attention and MLPs each make a
+    third of the whole.
+    """
+    branch = float(depth_mult**table.depth.branch)
+    mults = {}
+    for index, path in enumerate(path for path, module in model.named_modules() if isinstance(module, SubLayer)):
+        before, after = (1 + i * branch**2 if table.absolute else 1.0 for i in (index, index + 1))
+        mults[path] = StreamMult(branch * after**-0.5, (before / after) ** 0.5)
+    return mults
 
 
 def _set_multipliers(parametrized: Parametrized) -> None:
-    """Write the forward multipliers and the attention scale into the modules, as plain floats."""
+    """Write the forward multipliers, the attention scale and those of the stream into the modules, as plain floats."""
     rules = parametrized.rules
     for path, module in parametrized.model.named_modules():
         name = f"{path}.weight"
         if isinstance(module, Linear | Embedding):
-            module.forward_mult = parametrized.tuned_mult.get(name, 1.0) * rules[name].forward_mult
-        elif isinstance(module, Attention):
+            module.forward_mult = parametrized.tuned_mult[name] * rules[name].forward_mult
+        if isinstance(module, Attention):
             module.attention_scale = parametrized.logit_scale[path]
-
-
-def _attention_exponent(scale: str, table: Table) -> float:
-    return {"table": table.attention, "1/sqrt(d)": 0.0, "sqrt(d0)/d": -0.5}[scale]
+        if isinstance(module, SubLayer):
+            module.residual_mult, module.skip_mult = parametrized.stream_mult[path]

@@ -1,4 +1,4 @@
-"""A model with its rules: what `build_transformer` returns, and all that a training loop needs of a parametrization."""
+"""A model with its rules: what `build_model` returns, and all that a training loop needs of a parametrization."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -18,6 +18,13 @@ from mutransfer.parametrization import rules as rule_book
 from mutransfer.parametrization.rules import ParamRule
 from mutransfer.parametrization.shapes import ParamShape
 from mutransfer.parametrization.tables import Table
+
+
+class StreamMult(NamedTuple):
+    """A sub-layer's output times `residual` joins the stream times `skip`."""
+
+    residual: float
+    skip: float
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class Parametrized:
     """Forward multipliers that are the same at every width, by parameter; the table's own come on top."""
     logit_scale: Mapping[str, float]
     """The scale of the logits of each attention module."""
+    stream_mult: Mapping[str, StreamMult]
+    """What each sub-layer does to the residual stream."""
 
     @cached_property
     def rules(self) -> dict[str, ParamRule]:
@@ -79,7 +88,7 @@ class Parametrized:
         return rule_book.param_groups(self.model, rules, lr, OPTIMIZERS[config.name].family, config)
 
     def clip_grad_norm_(self, max_norm: float) -> Tensor:
-        """Clip the global gradient norm, taken in Table 8's gauge at every width; returns the norm before clipping."""
+        """Clip the global gradient norm, taken in one gauge (`Row.gauge`); returns the norm before clipping."""
         rules = self.rules
         return clip_grad_norm_(((p, rules[name].grad_mult) for name, p in self.model.named_parameters()), max_norm)
 
@@ -87,14 +96,15 @@ class Parametrized:
         """One row per parameter, repeated blocks as one: role, shape here and at the base width, initial standard
         deviation (0: starts constant), forward multiplier, learning rate, weight decay of its group, the share by which
         a step at the peak rate shrinks it, epsilon, and the table that says so. A tied weight has a row for each of its
-        uses, attention one for the scale of its logits."""
+        uses, attention one for the scale of its logits, and a sub-layer that does more than add itself to the residual
+        stream one for each multiplier."""
         config = OptimizerConfig() if config is None else config
         adam = OPTIMIZERS[config.name].family == "adam"
         source = self.table.source.partition(";")[0]
         rows: dict[str, dict[str, Any]] = {}
         for name, rule in self.rules_for(config).items():
             decay = config.weight_decay * rule.wd_mult / (lr if config.decay_mode == "lr_independent" else 1.0)
-            row = {
+            rows[name] = {
                 "role": rule.role,
                 "shape": "x".join(map(str, self.shapes[name].shape)),
                 "base_shape": "x".join(map(str, self.shapes[name].base_shape)),
@@ -106,10 +116,13 @@ class Parametrized:
                 "eps": config.eps * rule.eps_mult if adam else None,
                 "source": f"{source}: {rule.role}",
             }
-            _count(rows, name, row)
         for name, scale in self.logit_scale.items():
-            _count(rows, name, {"role": "logits", "forward_mult": scale, "source": "TPV Definition 4.1"})
-        return pd.DataFrame(list(rows.values()))
+            rows[name] = {"role": "logits", "forward_mult": scale, "source": "TPV Definition 4.1"}
+        for name, mults in self.stream_mult.items():
+            for field, mult in zip(("residual_mult", "skip_mult"), mults, strict=True):
+                if mult != 1.0:
+                    rows[f"{name}.{field}"] = {"role": "residual", "forward_mult": mult, "source": f"{source}: depth"}
+        return pd.DataFrame(_fold_blocks(rows))
 
     def initialize(self, seed: int) -> None:
         """Fill every matrix with normal values that depend on (seed, parameter name) alone; vectors stay as built."""
@@ -123,10 +136,16 @@ class Parametrized:
                     parameter.copy_(normal * rules[name].init_std)
 
 
-def _count(rows: dict[str, dict[str, Any]], name: str, row: dict[str, Any]) -> None:
-    """Add a row, or count it with that of the same parameter in another block."""
-    pattern = re.sub(r"\.\d+(?=\.|$)", ".*", name)
-    if pattern in rows:
-        rows[pattern]["count"] += 1
-    else:
-        rows[pattern] = {"parameter": pattern, "count": 1, **row}
+def _fold_blocks(rows: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that say the same in every block as one, with their count; those that do not, one by one."""
+    folded: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, row in rows.items():
+        folded.setdefault(re.sub(r"\.\d+(?=\.|$)", ".*", name), {})[name] = row
+    listed = []
+    for pattern, group in folded.items():
+        first = next(iter(group.values()))
+        if all(row == first for row in group.values()):
+            listed.append({"parameter": pattern, "count": len(group), **first})
+        else:
+            listed += [{"parameter": name, "count": 1, **row} for name, row in group.items()]
+    return listed

@@ -17,7 +17,8 @@ class ParamRule(NamedTuple):
     """What one parameter gets at this width.
 
     `init_std` is absolute; `forward_mult` multiplies its map's input (an embedding's rows); `lr_mult`, `wd_mult` and
-    `eps_mult` multiply the optimizer's base values; `grad_mult` times its gradient is the gradient in Table 8's gauge.
+    `eps_mult` multiply the optimizer's base values; `grad_mult` times its gradient is the gradient in the gauge in
+    which norms are taken.
     """
 
     name: str
@@ -40,14 +41,18 @@ def compute_rules(
     Args:
         shapes: from `scale_shapes`.
         table: the parametrization.
-        base_std: the initial standard deviation of each parameter at the base width; 0 for what starts constant.
+        base_std: the initial standard deviation of each parameter at the base width (of an absolute table, at width 1);
+            0 for what starts constant.
         family: `adam` or `sgd`, which rate column applies.
         config: its decay mode, whether gains, biases and scalars decay, and whether epsilon scales.
     """
     rules = {}
     for name, shape in shapes.items():
         row = table.rows[shape.role]
-        lr_mult = _factor(row.adam_lr if family == "adam" else row.sgd_lr, shape)
+        adam, depth = family == "adam", table.depth
+        lr_mult = _factor(row.adam_lr if adam else row.sgd_lr, shape)
+        lr_mult *= shape.depth_mult ** (depth.adam_lr if adam else depth.sgd_lr)
+        eps_mult = _factor(row.adam_eps, shape) * shape.depth_mult**depth.adam_eps
         decays = config.decay_vectors or shape.role in ("input", "hidden", "output")
         rules[name] = ParamRule(
             name=name,
@@ -58,7 +63,7 @@ def compute_rules(
             forward_mult=_factor(row.forward_mult, shape),
             lr_mult=lr_mult,
             wd_mult=0.0 if not decays else 1.0 if config.decay_mode == "coupled" else 1.0 / lr_mult,
-            eps_mult=_factor(row.adam_eps, shape) if family == "adam" and config.scale_eps else 1.0,
+            eps_mult=eps_mult if adam and config.scale_eps else 1.0,
             grad_mult=_factor(row.gauge, shape),
         )
     return rules
@@ -72,8 +77,8 @@ def _factor(exponents: Exponents, shape: ParamShape) -> float:
 def tie(rules: Mapping[str, ParamRule], model: nn.Module) -> dict[str, ParamRule]:
     """The rules with every shared weight's names agreeing on one initialization: its readout's.
 
-    Raises ValueError where the table gives the two uses of a shared weight different rates (Table 3), so that no rule
-    serves both.
+    Raises ValueError where the table gives the two uses of a shared weight different rates (as Table 3 does), so that
+    no rule serves both.
     """
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):

@@ -8,7 +8,7 @@ way back from the model's output.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +21,8 @@ class ParamShape(NamedTuple):
     """A parameter's size, at this width and at the base width.
 
     `fan_in` and `fan_out` are the sizes of the spaces it reads and writes (a gain or bias reads none: fan_in 1), the
-    `width_mult_*` those sizes over the ones at the base width.
+    `width_mult_*` those sizes over the ones at the base width, `depth_mult` the depth over the base depth for what
+    stands inside a residual block and 1 for all else.
     """
 
     name: str
@@ -33,9 +34,18 @@ class ParamShape(NamedTuple):
     base_fan_in: int
     width_mult_in: float
     width_mult_out: float
+    depth_mult: float
 
 
-def scale_shapes(base: nn.Module, delta: nn.Module, target: nn.Module, sample: Tensor) -> dict[str, ParamShape]:
+def scale_shapes(
+    base: nn.Module,
+    delta: nn.Module,
+    target: nn.Module,
+    sample: Tensor,
+    *,
+    residual: Collection[str] = (),
+    depth_mult: float = 1.0,
+) -> dict[str, ParamShape]:
     """How every parameter of `target` scales; a weight shared by two modules stands under both of its names.
 
     Args:
@@ -43,6 +53,8 @@ def scale_shapes(base: nn.Module, delta: nn.Module, target: nn.Module, sample: T
         delta: the same model at another width: what differs in size is wide.
         target: the model at the width to be trained. Only shapes are used of all three, so they may be on `meta`.
         sample: an input for `base`, on its device.
+        residual: names of the parameters inside residual blocks.
+        depth_mult: the depth over the base depth.
 
     Raises:
         ValueError: if the models differ in more than width, or a parameter has three dimensions or more.
@@ -78,6 +90,7 @@ def scale_shapes(base: nn.Module, delta: nn.Module, target: nn.Module, sample: T
             base_fan_in=base_sizes[0],
             width_mult_in=sizes[0] / base_sizes[0] if flags[0] else 1.0,
             width_mult_out=sizes[1] / base_sizes[1] if flags[1] else 1.0,
+            depth_mult=depth_mult if name in residual else 1.0,
         )
     return scaled
 

@@ -1,13 +1,17 @@
 """Each parametrization as data: for each role, how its columns scale with width, and where that is from.
 
 An entry (a, b) means: times m_in**a * m_out**b, where m_in and m_out are the parameter's fan-in and fan-out over those
-at the base width (1 for a dimension that does not grow). At the base width every factor is exactly 1, so every table is
-the same model there. TPV is Tensor Programs V, arXiv 2203.03466v2.
+at the base width (1 for a dimension that does not grow). At base width and base depth every factor is exactly 1, so
+every table but `umup` is the same model there. TPV is Tensor Programs V, arXiv 2203.03466v2; Everett et al. is
+2407.05872; where a source gives one width n for a square hidden weight, m_in and m_out are told apart below.
 
 Tables 3, 8 and 9 of TPV are one parametrization in three gauges (Lemma J.1): multiply a forward multiplier by t, and
 divide the init std by t, the SGD rate by t**2, the Adam rate by t, and the gradient (so epsilon) comes times t. TPV
 prints them for square hidden weights; where fan-in and fan-out grow apart (fixed key/value heads) the columns here are:
 hidden SGD rate m_out/m_in, as `mup.MuSGD` has it, and epsilon 1/m_out, the size of the gradient of a map to m_out.
+
+Epsilon follows the root mean square of the gradient, and where a table is derived and not just used, its SGD rate is
+its Adam rate over that: both move a parameter alike.
 """
 
 from __future__ import annotations
@@ -33,17 +37,32 @@ class Row(NamedTuple):
     sgd_lr: Exponents = FLAT
     adam_eps: Exponents = FLAT
     gauge: Exponents = FLAT
-    """Times the gradient, gives it in Table 8's gauge, where the global norm does not grow with width."""
+    """Times the gradient, gives it in the gauge in which norms are taken: Table 8's, where the global norm does not
+    grow with width, for all that are muP; SP's for `ntk`, which is SP in another gauge."""
+
+
+class Depth(NamedTuple):
+    """Exponents of m_L, the depth over the base depth: of the multiplier of what each sub-layer adds to the residual
+    stream, and of every parameter inside a residual block. What stands outside blocks does not change with depth."""
+
+    branch: float = 0.0
+    adam_lr: float = 0.0
+    sgd_lr: float = 0.0
+    adam_eps: float = 0.0
 
 
 class Table(NamedTuple):
-    """A parametrization: a row for each role, and the exponent of head_dim/d0 beyond 1/sqrt(head_dim) in the attention
-    logits' scale."""
+    """A parametrization."""
 
     name: str
     source: str
     rows: Mapping[Role, Row]
     attention: float
+    """The exponent of head_dim/d0 beyond 1/sqrt(head_dim) in the attention logits' scale."""
+    depth: Depth = Depth()
+    absolute: bool = False
+    """The base is width 1 and depth 1: fan-in, fan-out, head_dim and depth stand for m_in, m_out, head_dim/d0 and m_L;
+    every weight starts at std 1, and constants keep every activation at variance 1."""
 
 
 SP = Table(
@@ -110,4 +129,103 @@ MUP_TABLE9 = Table(
     attention=-0.5,
 )
 
-TABLES: Mapping[str, Table] = {table.name: table for table in (SP, SP_FIXED_STD, MUP, MUP_TABLE3, MUP_TABLE9)}
+MUP_SIMPLE = Table(
+    "mup_simple",
+    "Wortsman et al. 2309.14322, muParam (simple): SP but for the Adam rate of hidden weights; SGD as SP",
+    {**SP.rows, "hidden": Row(init_std=(-0.5, 0), adam_lr=(-1, 0))},
+    attention=0.0,
+)
+
+# The gradient of an activation is that of the logits times a readout of std n^-1/2, so each but the readout's own goes
+# as n^-1/2; a map to fixed key/value heads collects it from m_in query heads, which cancels that.
+SP_FULL_ALIGN = Table(
+    "sp_full_align",
+    "Everett et al. Table 1, standard, full alignment; epsilon and SGD rates from the initial gradient's size",
+    {
+        "input": Row(sgd_lr=(0, 0.5), adam_eps=(0, -0.5)),
+        "hidden": Row(init_std=(-0.5, 0), adam_lr=(-1, 0), sgd_lr=(-1, 0.5), adam_eps=(0, -0.5)),
+        "output": Row(init_std=(-0.5, 0), adam_lr=(-1, 0), sgd_lr=(-1, 0)),
+        "vector": Row(sgd_lr=(0, 0.5), adam_eps=(0, -0.5)),
+        "scalar": Row(),
+    },
+    attention=0.0,
+)
+
+NTK = Table(
+    "ntk",
+    "Everett et al. Table 1, NTK, full alignment; sp_full_align with t = n^-1/2 at hidden and readout weights",
+    {
+        **SP_FULL_ALIGN.rows,
+        "hidden": Row(
+            forward_mult=(-0.5, 0), adam_lr=(-0.5, 0), sgd_lr=(0, 0.5), adam_eps=(-0.5, -0.5), gauge=(0.5, 0)
+        ),
+        "output": Row(forward_mult=(-0.5, 0), adam_lr=(-0.5, 0), adam_eps=(-0.5, 0), gauge=(0.5, 0)),
+    },
+    attention=0.0,
+)
+
+MEAN_FIELD = Table(
+    "mean_field",
+    "Everett et al. Table 1, mean-field, full alignment; TPV Table 8 with t = n^-1/2 at hidden weights, but attention "
+    "as in SP",
+    {
+        **MUP.rows,
+        "hidden": Row(forward_mult=(-0.5, 0), adam_lr=(-0.5, 0), sgd_lr=(0, 1), adam_eps=(-0.5, -1), gauge=(0.5, 0)),
+    },
+    attention=0.0,
+)
+
+UMUP = Table(
+    "umup",
+    "u-muP (Blake et al. 2407.17465) Table 2 without its backward constants; epsilon and SGD rates from the gradient's "
+    "size, as those constants would do; residual scheme appendix G",
+    {
+        "input": Row(adam_lr=(0, -0.5), sgd_lr=(0, 0.5), adam_eps=(0, -1)),
+        "hidden": MEAN_FIELD.rows["hidden"],
+        "output": MUP.rows["output"],
+        "vector": _VECTOR,
+        "scalar": Row(),
+    },
+    attention=-0.5,
+    depth=Depth(branch=-0.5, adam_lr=-0.5, adam_eps=-0.5),
+    absolute=True,
+)
+"""Not SP anywhere: base_width and base_depth say nothing here, and its rates live on another scale: do not draw its
+optimum against another table's.
+
+Unit scaling also multiplies gradients by constants on their way back, for the sake of low-precision formats. Adam does
+not see a constant on a gradient but through epsilon, which is scaled instead; so they are left out."""
+
+DEPTH_MUP = Table(
+    "depth_mup",
+    "Tensor Programs VI (2310.02244), depth-muP: branch 1/sqrt(L), Adam rate 1/sqrt(L); over TPV Table 8",
+    MUP.rows,
+    attention=MUP.attention,
+    depth=Depth(branch=-0.5, adam_lr=-0.5, adam_eps=-0.5),
+)
+
+COMPLETEP = Table(
+    "completep",
+    "CompleteP (Dey et al. 2505.01618) Table 1 with alpha=1; SGD rate from the gradient's size; over TPV Table 8",
+    MUP.rows,
+    attention=MUP.attention,
+    depth=Depth(branch=-1.0, sgd_lr=1.0, adam_eps=-1.0),
+)
+
+TABLES: Mapping[str, Table] = {
+    table.name: table
+    for table in (
+        SP,
+        SP_FIXED_STD,
+        MUP,
+        MUP_TABLE3,
+        MUP_TABLE9,
+        MUP_SIMPLE,
+        SP_FULL_ALIGN,
+        NTK,
+        MEAN_FIELD,
+        UMUP,
+        DEPTH_MUP,
+        COMPLETEP,
+    )
+}

@@ -1,16 +1,33 @@
 """From results to pictures and pages. No torch, no ray: whoever reads results needs no GPU stack."""
 
 from mutransfer.report.files import save_figures
-from mutransfer.report.html import Provenance, render, write_report
-from mutransfer.report.tables import difference_table, diverged_table, optima_table, transfer_table
+from mutransfer.report.html import render, write_report
+from mutransfer.report.provenance import FailedTrial, Provenance
+from mutransfer.report.tables import (
+    comparison_table,
+    confirmation_table,
+    difference_table,
+    diverged_table,
+    forgiving_table,
+    law_table,
+    optima_table,
+    settling_table,
+    transfer_table,
+)
 
 __all__ = [
+    "FailedTrial",
     "Provenance",
+    "comparison_table",
+    "confirmation_table",
     "difference_table",
     "diverged_table",
+    "forgiving_table",
+    "law_table",
     "optima_table",
     "render",
     "save_figures",
+    "settling_table",
     "transfer_table",
     "write_report",
 ]

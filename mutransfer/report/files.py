@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -10,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mutransfer.analysis import Analysis
+from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.files import write_whole
 from mutransfer.report.figures import draw
 from mutransfer.report.style import THEME
@@ -19,11 +21,13 @@ DPI = 200
 _UNDATED = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
-def save_figures(analysis: Analysis, frame: pd.DataFrame, folder: Path) -> list[Path]:
+def save_figures(
+    analysis: Analysis, frame: pd.DataFrame, folder: Path, confirmations: Sequence[Confirmation] = ()
+) -> list[Path]:
     """Write each figure as .svg and .png (200 dpi) into `folder`, which is made where it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, figure in draw(analysis, frame).items():
+    for name, figure in draw(analysis, frame, confirmations).items():
         for kind, data in (("svg", svg(name, figure)), ("png", png(figure))):
             paths.append(write_whole(folder / f"{name}.{kind}", data))
     return paths

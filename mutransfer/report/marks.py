@@ -1,10 +1,12 @@
-"""What each figure draws, as data: a row is one mark. Rates and widths are in log2 units where they say so, losses and
-regrets in nats per token. Nothing measured is left out; what cannot be known has a row that says so."""
+"""What the figures of rates draw, as data: a row is one mark. Rates and sizes (widths, or whatever the axis is) are in
+log2 units where they say so, losses in nats per token. Nothing measured is left out; what cannot be known has a row
+that says so. The printed figures and the interactive ones draw the same rows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,20 +16,45 @@ from mutransfer.analysis import Analysis, ArmResult, Curve, Optimum, curves
 
 INTERESTING = 0.6
 """Nats above the best loss that a loss panel shows at least."""
-ABOVE_A_WIDTH = 0.25
-"""Nats above each width's own best that it shows at least."""
+ABOVE_A_SIZE = 0.25
+"""Nats above each size's own best that it shows at least."""
+BAND_ROW = 0.035
+"""Height of a row of diverged trials, as a part of the panel."""
+
+DECIMALS = 6
+"""Of a number that a figure draws."""
+
+LOSSES = ("final_loss", "mean_loss", "val_loss")
+"""The losses a record holds."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What every loss panel spans: log2 rates from `left` to `right`, losses from `low` to `high`, and above them, up
+    to `top`, a band of diverged trials with a row for each of the sizes `failed`."""
+
+    left: float
+    right: float
+    low: float
+    high: float
+    top: float
+    failed: tuple[int, ...]
 
 
 def loss_curves_data(analysis: Analysis, frame: pd.DataFrame) -> pd.DataFrame:
     """Loss against rate. `mark` is trial (one seed), diverged (one seed, no loss), mean (over the seeds of a rate where
-    none diverged), fitted (a point of the fitted curve) or optimum (with `ci_low`, `ci_high`, `status`)."""
+    none diverged), fitted (a point of the fitted curve), optimum (with `ci_low`, `ci_high`, `status`) or leverage
+    (about the optimum of the size that alone decides the slope). A trial has all its losses and the step at which it
+    diverged."""
     rows: list[dict[str, Any]] = []
+    told = ["log2_lr", "seed", *LOSSES, "diverged_step"]
     for trial in frame.to_dict("records"):
         end = {"mark": "diverged"} if trial["diverged"] else {"mark": "trial", "loss": trial[analysis.loss]}
-        rows.append({name: trial[name] for name in ("arm", "width", "log2_lr", "seed")} | end)
+        where = {"arm": trial["arm"], "size": trial[analysis.axis]}
+        rows.append(where | {name: trial[name] for name in told} | end)
     for result in analysis.arms:
-        for optimum, curve in _measured(analysis, result, frame):
-            where = {"arm": result.arm, "width": optimum.width}
+        for optimum, curve in measured(analysis, result, frame):
+            where = {"arm": result.arm, "size": optimum.size}
             for log2_lr, loss in zip(curve.log2_lr, curve.means, strict=True):
                 if math.isfinite(loss):
                     rows.append(where | {"mark": "mean", "log2_lr": log2_lr, "loss": loss})
@@ -35,33 +62,47 @@ def loss_curves_data(analysis: Analysis, frame: pd.DataFrame) -> pd.DataFrame:
             for log2_lr, loss in zip(rates, optimum.fitted(rates), strict=True):
                 if math.isfinite(loss):
                     rows.append(where | {"mark": "fitted", "log2_lr": log2_lr, "loss": loss})
-            rows.append(where | {"mark": "optimum", "loss": optimum.loss} | _estimate(optimum))
-    return _table(rows, ["arm", "width", "mark", "log2_lr", "loss", "seed", "ci_low", "ci_high", "status"])
+            for mark in _at(optimum, result):
+                rows.append(where | {"loss": optimum.loss} | mark)
+    return _table(rows, ["arm", "size", "mark", "loss", "ci_low", "ci_high", "status", *told])
 
 
-def loss_limits(data: pd.DataFrame) -> tuple[float, float]:
-    """The losses between which the panels draw `loss_curves_data`: up to 0.6 nats above the best, and at least 0.25
-    above the best of each width. Losses near the initialization would squash everything else."""
-    means = data[data["mark"] == "mean"]
-    losses = data.loc[data["mark"].isin(["trial", "fitted", "optimum"]), "loss"].dropna()
-    if means.empty:
-        return 0.0, 1.0
-    best = losses.min()
-    worst_best = means.groupby(["arm", "width"])["loss"].min().max()
-    high = min(losses.max(), max(best + INTERESTING, worst_best + ABOVE_A_WIDTH))
-    margin = 0.05 * (high - best) or 0.05
-    return float(best - margin), float(high + margin)
+def place(data: pd.DataFrame) -> tuple[pd.DataFrame, Panel]:
+    """`loss_curves_data` with `x` and `y`, where each mark stands, and what the panels span.
+
+    Losses near the initialization would squash everything else: the panels go up to 0.6 nats above the best, and at
+    least 0.25 above the best of each size. A trial above stands on the upper edge and is `above`. Diverged trials stand
+    in the band over it, a row per size, those of one rate side by side.
+    """
+    low, high = _limits(data)
+    rates = data["log2_lr"].dropna()
+    margin = 0.05 * (rates.max() - rates.min()) or 1.0
+    left, right = float(rates.min() - margin), float(rates.max() + margin)
+    diverged = data["mark"] == "diverged"
+    failed = sorted(set(data.loc[diverged, "size"]))
+    rows = len(failed) + 1
+    top = low + (high - low) / (1 - BAND_ROW * rows) if failed else high
+    same = data[diverged].groupby(["arm", "size", "log2_lr"])["seed"]
+    aside = same.cumcount() - (same.transform("size") - 1) / 2
+    row = data.loc[diverged, "size"].map({size: i + 1 for i, size in enumerate(failed)})
+    above = (data["mark"] == "trial") & (data["loss"] > high)
+    x, y = data["log2_lr"].copy(), data["loss"].mask(above, high)
+    x[diverged] += 0.02 * (right - left) * aside
+    y[diverged] = high + (top - high) * row / rows
+    return data.assign(x=x, y=y, above=above), Panel(left, right, low, high, top, tuple(failed))
 
 
 def optimal_lr_data(analysis: Analysis) -> pd.DataFrame:
-    """Optimal rate against width. `mark` is optimum (with its interval and `status`), line (of the fitted slope through
-    the centroid of the interior optima, `ci_low` and `ci_high` where the slope's interval takes it: a bow-tie), or
-    still (the proxy's rate, where a slope of 0 would stay)."""
+    """Optimal rate against size. `mark` is optimum (with its interval and `status`), leverage (about the optimum of the
+    size that alone decides the slope), line (of the fitted slope through the centroid of the interior optima, `ci_low`
+    and `ci_high` where the slope's interval takes it: a bow-tie), or still (the proxy's rate, where a slope of 0 would
+    stay)."""
     rows: list[dict[str, Any]] = []
     for result in analysis.arms:
-        octaves = np.array([math.log2(optimum.width) for optimum in result.optima])
+        octaves = np.array([math.log2(optimum.size) for optimum in result.optima])
         for octave, optimum in zip(octaves, result.optima, strict=True):
-            rows.append({"arm": result.arm, "mark": "optimum", "log2_width": octave} | _estimate(optimum))
+            for mark in _at(optimum, result):
+                rows.append({"arm": result.arm, "log2_size": octave, "loss": optimum.loss} | mark)
         slope, interior = result.transfer_slope, np.array([optimum.interior for optimum in result.optima])
         if slope is None:
             continue
@@ -71,91 +112,71 @@ def optimal_lr_data(analysis: Analysis) -> pd.DataFrame:
             reach = octave - x_mean
             low, high = sorted((slope.ci_low * reach, slope.ci_high * reach))
             line = {"log2_lr": y_mean + slope.estimate * reach, "ci_low": y_mean + low, "ci_high": y_mean + high}
-            rows.append({"arm": result.arm, "mark": "line", "log2_width": octave} | line)
+            rows.append({"arm": result.arm, "mark": "line", "log2_size": octave} | line)
         proxy = result.optima[0]
         if proxy.interior:
             for octave in (octaves[0], octaves[-1]):
-                rows.append({"arm": result.arm, "mark": "still", "log2_width": octave, "log2_lr": proxy.log2_lr})
-    return _table(rows, ["arm", "mark", "log2_width", "log2_lr", "ci_low", "ci_high", "status"])
+                rows.append({"arm": result.arm, "mark": "still", "log2_size": octave, "log2_lr": proxy.log2_lr})
+    return _table(rows, ["arm", "mark", "log2_size", "log2_lr", "ci_low", "ci_high", "loss", "status"])
 
 
-def regret_data(analysis: Analysis, frame: pd.DataFrame) -> pd.DataFrame:
-    """Nats lost at each width by training with the optimal rate of the proxy, the narrowest width.
-
-    `known` says from what: proxy (0 by definition), estimated (the analysis' own, with an interval), fitted (from the
-    fitted curve), interpolated (between measured means, where no curve was fitted), at_least (a lower bound: the rate
-    is beyond what was measured, or this width's own optimum not bracketed), diverged (a trial at or next to that rate
-    diverged) or unknown (that rate was not measured, or the proxy's optimum is not bracketed); the last two have no
-    number.
-    """
-    rows: list[dict[str, Any]] = []
-    for result in analysis.arms:
-        proxy, target = result.optima[0], result.transfer_regret
-        for optimum, curve in _measured(analysis, result, frame):
-            row: dict[str, Any] = {"arm": result.arm, "log2_width": math.log2(optimum.width)}
-            if not proxy.interior:
-                row |= {"known": "unknown"}
-            elif optimum is proxy:
-                row |= {"known": "proxy", "nats": 0.0}
-            elif target is None or target.target_width != optimum.width:
-                nats, known = _regret(optimum, proxy.log2_lr, curve)
-                row |= {"known": known, "nats": nats}
-            elif target.nats is None:
-                row |= {"known": "at_least", "nats": target.ci_low}
-            else:
-                row |= {"known": "estimated", "nats": target.nats, "ci_low": target.ci_low, "ci_high": target.ci_high}
-            rows.append(row)
-    return _table(rows, ["arm", "log2_width", "known", "nats", "ci_low", "ci_high"])
+OCTAVES = 4.0
+"""The least range of rates that a figure of optima shows: what stands still should look as if it did."""
 
 
-def wider_is_better_data(analysis: Analysis, frame: pd.DataFrame) -> pd.DataFrame:
-    """Loss at the optimum against width. `known` is fitted (an interior optimum), measured (the best mean, where no
-    optimum is bracketed) or unknown (nothing converged; no loss)."""
-    rows: list[dict[str, Any]] = []
-    for result in analysis.arms:
-        for optimum, curve in _measured(analysis, result, frame):
-            row: dict[str, Any] = {"arm": result.arm, "log2_width": math.log2(optimum.width)}
-            best = float(curve.means.min())
-            if optimum.interior:
-                row |= {"known": "fitted", "loss": optimum.loss}
-            elif math.isfinite(best):
-                row |= {"known": "measured", "loss": best}
-            else:
-                row |= {"known": "unknown"}
-            rows.append(row)
-    return _table(rows, ["arm", "log2_width", "known", "loss"])
+def rate_limits(data: pd.DataFrame) -> tuple[float, float] | None:
+    """The log2 rates between which `optimal_lr_data` is drawn; None where it is empty. An interval of many octaves is
+    cut, so that it does not flatten the others."""
+    shown = data[data["mark"] != "line"]
+    reach = pd.concat([shown["log2_lr"], shown["ci_low"], shown["ci_high"]])
+    reach = reach.clip(shown["log2_lr"].min() - 3, shown["log2_lr"].max() + 3).dropna()
+    if reach.empty:
+        return None
+    half = max((reach.max() - reach.min()) / 2 + 0.4, OCTAVES / 2)
+    middle = (reach.max() + reach.min()) / 2
+    return float(middle - half), float(middle + half)
 
 
-def _measured(analysis: Analysis, result: ArmResult, frame: pd.DataFrame) -> Iterator[tuple[Optimum, Curve]]:
+def sizes(analysis: Analysis) -> list[int]:
+    """All sizes that were tried, ascending."""
+    return sorted({optimum.size for result in analysis.arms for optimum in result.optima})
+
+
+def dodges(analysis: Analysis) -> dict[str, float]:
+    """How far aside each arm's marks stand, in octaves of size, so that those of one size do not hide each other."""
+    tried, n = sizes(analysis), len(analysis.arms)
+    step = min(0.08, 0.3 / n) * (math.log2(tried[-1] / tried[0]) / max(len(tried) - 1, 1) or 1.0)
+    return {result.arm: step * (i - (n - 1) / 2) for i, result in enumerate(analysis.arms)}
+
+
+def measured(analysis: Analysis, result: ArmResult, frame: pd.DataFrame) -> Iterator[tuple[Optimum, Curve]]:
     """Each optimum of an arm with the losses it was estimated from."""
-    return zip(result.optima, curves(frame[frame["arm"] == result.arm], analysis.loss), strict=True)
+    return zip(result.optima, curves(frame[frame["arm"] == result.arm], analysis.loss, analysis.axis), strict=True)
 
 
-def _estimate(optimum: Optimum) -> dict[str, Any]:
-    return {name: getattr(optimum, name) for name in ("log2_lr", "ci_low", "ci_high", "status")}
+def _at(optimum: Optimum, result: ArmResult) -> list[dict[str, Any]]:
+    """The mark of an optimum, and that about it where its size alone decides the slope."""
+    estimate = {name: getattr(optimum, name) for name in ("log2_lr", "ci_low", "ci_high", "status")}
+    marks: list[dict[str, Any]] = [{"mark": "optimum"} | estimate]
+    if result.leverage is not None and result.leverage.size == optimum.size:
+        marks.append({"mark": "leverage", "log2_lr": optimum.log2_lr})
+    return marks
 
 
-def _regret(optimum: Optimum, log2_lr: float, curve: Curve) -> tuple[float, str]:
-    """The regret of a rate at one width, and how it is known."""
-    at_rate = _mean_at(log2_lr, curve)
-    if optimum.interior and optimum.loss is not None:
-        fitted = float(optimum.fitted(np.array([log2_lr]))[0])
-        if math.isfinite(fitted):
-            return fitted - optimum.loss, "fitted"
-        best, known = optimum.loss, "interpolated"
-    else:
-        best, known = float(curve.means.min()), "at_least"
-    if math.isnan(at_rate) or math.isinf(best):
-        return math.nan, "unknown"
-    return (math.nan, "diverged") if math.isinf(at_rate) else (at_rate - best, known)
-
-
-def _mean_at(log2_lr: float, curve: Curve) -> float:
-    """The mean loss at a rate between measured ones; inf at or next to one that diverged, NaN beyond them."""
-    return float(np.interp(log2_lr, curve.log2_lr, curve.means, left=math.nan, right=math.nan))
+def _limits(data: pd.DataFrame) -> tuple[float, float]:
+    means = data[data["mark"] == "mean"]
+    losses = data.loc[data["mark"].isin(["trial", "fitted", "optimum"]), "loss"].dropna()
+    if means.empty:
+        return 0.0, 1.0
+    best = losses.min()
+    worst_best = means.groupby(["arm", "size"])["loss"].min().max()
+    high = min(losses.max(), max(best + INTERESTING, worst_best + ABOVE_A_SIZE))
+    margin = 0.05 * (high - best) or 0.05
+    # A mark on an edge lies on it, however its number is written.
+    return round(float(best - margin), DECIMALS), round(float(high + margin), DECIMALS)
 
 
 def _table(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=columns)
-    texts = ("arm", "mark", "known", "status", "width")
+    texts = ("arm", "mark", "status", "size")
     return table.astype({name: "float64" for name in columns if name not in texts})

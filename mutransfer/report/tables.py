@@ -1,33 +1,38 @@
 """The results as tables: a row per optimum, per arm, per pair of arms, per diverged trial. Numbers, not text; a missing
-number is NaN. A page and a terminal show the same ones."""
+number is NaN. Losses and regrets are in nats per token. A page and a terminal show the same ones."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from mutransfer.analysis import Analysis, Interval, Regret
+from mutransfer.analysis import Analysis, ArmResult, Interval, Regret
+from mutransfer.analysis.band import WITHIN
+from mutransfer.analysis.confirmation import Confirmation
 
 
 def optima_table(analysis: Analysis) -> pd.DataFrame:
-    """Each arm's optimum at each width: `optimal_lr` with `lr_low`, `lr_high`, the same as `log2_lr`, `ci_low`,
-    `ci_high`, the loss there in nats per token, and the status."""
+    """Each arm's optimum at each size (a column named as the axis): `optimal_lr` with `lr_low`, `lr_high`, the same as
+    `log2_lr`, `ci_low`, `ci_high`, the loss there, the status, and whether this size `decides` the slope alone."""
     rows = [
         {
             "arm": result.arm,
-            "width": optimum.width,
+            analysis.axis: optimum.size,
             "status": optimum.status,
             "log2_lr": optimum.log2_lr,
             "ci_low": optimum.ci_low,
             "ci_high": optimum.ci_high,
             "loss": optimum.loss,
+            "decides": result.leverage is not None and result.leverage.size == optimum.size,
         }
         for result in analysis.arms
         for optimum in result.optima
     ]
     table = _numbers(
-        pd.DataFrame(rows, columns=["arm", "width", "status", "log2_lr", "ci_low", "ci_high", "loss"]),
+        pd.DataFrame(rows, columns=["arm", analysis.axis, "status", "log2_lr", "ci_low", "ci_high", "loss", "decides"]),
         ["log2_lr", "ci_low", "ci_high", "loss"],
     )
     for position, (name, log2) in enumerate(
@@ -38,32 +43,128 @@ def optima_table(analysis: Analysis) -> pd.DataFrame:
 
 
 def transfer_table(analysis: Analysis) -> pd.DataFrame:
-    """Each arm's verdict, its slope (octaves of rate per doubling of width) and regret (nats) with their intervals."""
+    """Each arm's verdict, its slope (octaves of rate per doubling of the size) and regret with their intervals, and the
+    size that alone decides the slope with the slope without it."""
     rows: list[dict[str, Any]] = [
         {"arm": result.arm, "parametrization": result.parametrization, "verdict": result.verdict}
         | _interval("slope", result.transfer_slope)
         | _regret(result.transfer_regret)
+        | _leverage(result)
         for result in analysis.arms
     ]
     numbers = [
-        *("slope", "slope_low", "slope_high"),
-        *("proxy_width", "target_width", "regret", "regret_low", "regret_high"),
+        *("slope", "slope_low", "slope_high", "decided_by", "slope_without"),
+        *("proxy_size", "target_size", "regret", "regret_low", "regret_high"),
     ]
     return _numbers(pd.DataFrame(rows, columns=["arm", "parametrization", "verdict", *numbers]), numbers)
 
 
 def difference_table(analysis: Analysis) -> pd.DataFrame:
-    """The difference of two arms' slopes, first minus second, in octaves of rate per doubling of width."""
+    """The difference of two arms' slopes, first minus second, in octaves of rate per doubling of the size."""
     rows = [{"pair": pair} | _interval("difference", value) for pair, value in analysis.slope_difference.items()]
     numbers = ["difference", "difference_low", "difference_high"]
     return _numbers(pd.DataFrame(rows, columns=["pair", *numbers]), numbers)
 
 
-def diverged_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """The diverged trials, by arm, width, rate and seed, with the step at which each diverged."""
-    columns = ["arm", "width", "lr", "log2_lr", "seed", "diverged_step"]
+def comparison_table(analysis: Analysis) -> pd.DataFrame:
+    """The arms side by side: verdict, slope with its interval, and at the arm's largest size the loss at its optimum
+    (`at_least` as it stands where the optimum is not bracketed) and the sensitivity to the rate."""
+    rows: list[dict[str, Any]] = []
+    for result in analysis.arms:
+        last = result.optima[-1]
+        sensitivity = next((each.estimate for each in result.sensitivity if each.size == last.size), math.nan)
+        rows.append(
+            {"arm": result.arm, "parametrization": result.parametrization, "verdict": result.verdict, "size": last.size}
+            | _interval("slope", result.transfer_slope)
+            | {"loss": last.loss, "status": last.status, "sensitivity": sensitivity}
+        )
+    numbers = ["slope", "slope_low", "slope_high", "loss", "sensitivity"]
+    texts = ["arm", "parametrization", "verdict", "size", "status"]
+    return _numbers(pd.DataFrame(rows, columns=[*texts, *numbers]), numbers)
+
+
+def forgiving_table(analysis: Analysis) -> pd.DataFrame:
+    """How forgiving each arm is at each size: `sensitivity` to the rate with its interval and the range of log2 rates
+    `from`..`to` it is over; the near-optimal bands, log2 rates `near_low`, `near_high` (loss within 0.25% of the best)
+    and `good_low`, `good_high` (1%), each end `_open` where the band may go on; and the log2 rates `stable`, the last
+    that trains, and `unstable`, the first that does not."""
+    rows: list[dict[str, Any]] = []
+    for result in analysis.arms:
+        for optimum in result.optima:
+            row: dict[str, Any] = {"arm": result.arm, analysis.axis: optimum.size}
+            for each in result.sensitivity:
+                if each.size == optimum.size:
+                    row |= {"sensitivity": each.estimate, "sensitivity_low": each.ci_low, "from": each.low}
+                    row |= {"sensitivity_high": each.ci_high, "to": each.high}
+            for band in result.bands:
+                if band.size == optimum.size:
+                    name = dict(zip(WITHIN, ("near", "good"), strict=True))[band.within]
+                    row |= {f"{name}_low": band.low, f"{name}_high": band.high}
+                    row |= {f"{name}_low_open": band.low_open, f"{name}_high_open": band.high_open}
+            for edge in result.unstable:
+                if edge.size == optimum.size:
+                    row |= {"stable": edge.stable, "unstable": edge.unstable}
+            rows.append(row)
+    numbers = [
+        *("sensitivity", "sensitivity_low", "sensitivity_high", "from", "to"),
+        *("near_low", "near_high", "good_low", "good_high", "stable", "unstable"),
+    ]
+    flags = ["near_low_open", "near_high_open", "good_low_open", "good_high_open"]
+    table = pd.DataFrame(rows, columns=["arm", analysis.axis, *numbers, *flags])
+    table[flags] = table[flags].eq(True)  # a size without a band has no open end
+    return _numbers(table, numbers)
+
+
+def law_table(analysis: Analysis) -> pd.DataFrame:
+    """Each arm's laws: how the lowest unstable rate moves (`edge`, octaves per doubling of the size) and the exponent
+    of the best rate in the number of parameters (`exponent`), with their intervals."""
+    rows: list[dict[str, Any]] = [
+        {"arm": result.arm}
+        | _interval("edge", result.unstable_slope)
+        | _interval("exponent", None if result.size_law is None else result.size_law.exponent)
+        for result in analysis.arms
+    ]
+    numbers = ["edge", "edge_low", "edge_high", "exponent", "exponent_low", "exponent_high"]
+    return _numbers(pd.DataFrame(rows, columns=["arm", *numbers]), numbers)
+
+
+def settling_table(analysis: Analysis) -> pd.DataFrame:
+    """What would settle each inconclusive arm: the plan in words, the `flags` behind the sweep's command, and what it
+    adds, in trials and FLOPs."""
+    rows = [
+        {"arm": result.arm, "what": plan.what, "flags": plan.flags, "trials": plan.trials, "flops": plan.flops}
+        for result in analysis.arms
+        for plan in result.settling
+    ]
+    return _numbers(pd.DataFrame(rows, columns=["arm", "what", "flags", "trials", "flops"]), ["flops"])
+
+
+def confirmation_table(confirmations: Sequence[Confirmation]) -> pd.DataFrame:
+    """What was trained to check the regret: the size, the three log2 rates with their mean losses, the regret
+    `measured` (`at_least` where the best was at an end) and `predicted`."""
+    rows: list[dict[str, Any]] = []
+    for found in confirmations:
+        row: dict[str, Any] = {"arm": found.arm, "size": found.size, "seeds": found.seeds}
+        for name, log2_lr, loss in zip(("half", "same", "double"), found.rates, found.losses, strict=True):
+            row |= {f"{name}_log2_lr": log2_lr, f"{name}_loss": loss}
+        row |= _interval("measured", found.measured) | {"at_least": found.at_least, "predicted": found.predicted}
+        row |= {"predicted_low": found.predicted_low, "predicted_high": found.predicted_high}
+        rows.append(row)
+    rates = [f"{name}_{what}" for what in ("log2_lr", "loss") for name in ("half", "same", "double")]
+    numbers = [*rates, *(f"{name}{end}" for name in ("measured", "predicted") for end in ("", "_low", "_high"))]
+    return _numbers(pd.DataFrame(rows, columns=["arm", "size", "seeds", "at_least", *numbers]), numbers)
+
+
+def diverged_table(frame: pd.DataFrame, axis: str = "width") -> pd.DataFrame:
+    """The diverged trials, by arm, size, rate and seed, with the step at which each diverged."""
+    columns = ["arm", axis, "lr", "log2_lr", "seed", "diverged_step"]
     failed = frame.loc[frame["diverged"].astype(bool), columns]
     return _numbers(failed.sort_values(columns[:-1], kind="stable", ignore_index=True), ["diverged_step"])
+
+
+def _leverage(result: ArmResult) -> dict[str, float]:
+    found = result.leverage
+    return {} if found is None else {"decided_by": found.size, "slope_without": found.slope_without}
 
 
 def _interval(name: str, value: Interval | None) -> dict[str, float | None]:
@@ -73,8 +174,8 @@ def _interval(name: str, value: Interval | None) -> dict[str, float | None]:
 def _regret(value: Regret | None) -> dict[str, float | None]:
     if value is None:
         return {}
-    widths: dict[str, float | None] = {"proxy_width": value.proxy_width, "target_width": value.target_width}
-    return widths | {"regret": value.nats, "regret_low": value.ci_low, "regret_high": value.ci_high}
+    sizes: dict[str, float | None] = {"proxy_size": value.proxy_size, "target_size": value.target_size}
+    return sizes | {"regret": value.nats, "regret_low": value.ci_low, "regret_high": value.ci_high}
 
 
 def _numbers(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

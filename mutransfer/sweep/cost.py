@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
 
 from mutransfer.config import ModelConfig, TrialConfig
+
+C = TypeVar("C", bound=Hashable)
 
 
 def count_matmul_params(model: ModelConfig) -> int:
     """Parameters that multiply every token: attention, MLP and readout (tied or not). Look-ups and gains are not."""
+    readout = model.width * model.vocab
+    if model.architecture == "mlp":
+        return (model.depth - 1) * model.width**2 + readout
     keys_and_values = 2 * model.width * model.kv_heads * model.size_of_head
     attention = 2 * model.width * model.heads * model.size_of_head + keys_and_values
     maps = 3 if model.activation == "swiglu" else 2
-    return model.depth * (attention + maps * model.width * model.mlp_width) + model.width * model.vocab
+    return model.depth * (attention + maps * model.width * model.mlp_width) + readout
 
 
 def count_params(model: ModelConfig) -> int:
-    """All parameters of the transformer."""
+    """All parameters of the model."""
+    if model.architecture == "mlp":
+        return count_matmul_params(model) + model.window * model.vocab * model.width
     tables = 0 if model.tied_embeddings else model.vocab * model.width
     tables += model.context * model.width if model.positions == "learned" else 0
     return count_matmul_params(model) + tables + _count_biases(model) + _count_norm_params(model)
@@ -26,33 +34,34 @@ def training_flops(trial: TrialConfig) -> float:
     """Floating-point operations of a whole training run, evaluation left out.
 
     6 per matmul parameter and token (2 forward, 4 backward) plus 12 depth context width per token for the attention
-    logits and values, causality not discounted (PaLM, 2204.02311, appendix B).
+    logits and values, causality not discounted (PaLM, 2204.02311, appendix B). The mlp has no attention.
     """
     model = trial.model
-    attention = 12 * model.depth * model.context * model.heads * model.size_of_head
-    return float(trial.tokens) * (6 * count_matmul_params(model) + attention)
+    heads = model.heads * model.size_of_head if model.architecture == "transformer" else 0
+    return float(trial.tokens) * (6 * count_matmul_params(model) + 12 * model.depth * model.context * heads)
 
 
 def seconds_left(
-    remaining: Mapping[int, int], wall_s: Mapping[int, float], flops: Mapping[int, float], slots: int
+    remaining: Mapping[C, int], wall_s: Mapping[C, float], flops: Mapping[C, float], slots: int
 ) -> float | None:
     """Seconds until the remaining trials are done, `slots` at once; None where no trial has been timed.
 
     Args:
-        remaining: trials still to run, by width.
-        wall_s: mean seconds of the finished trials, by width; a width without one is scaled by FLOPs from the
-            nearest timed width.
-        flops: FLOPs of a trial, by width.
+        remaining: trials still to run, by cell.
+        wall_s: mean seconds of the finished trials, by cell; a cell without one is scaled by FLOPs from the
+            nearest timed one. Cells that `flops` does not know are left out.
+        flops: FLOPs of a trial, by cell.
         slots: trials that run at once.
     """
     if not any(remaining.values()):
         return 0.0
-    if not wall_s:
+    timed = [cell for cell in wall_s if cell in flops]
+    if not timed:
         return None
     total = 0.0
-    for width, count in remaining.items():
-        timed = min(wall_s, key=lambda other: abs(flops[other] - flops[width]))
-        total += count * wall_s[timed] * flops[width] / flops[timed]
+    for cell, count in remaining.items():
+        near = min(timed, key=lambda other: abs(flops[other] - flops[cell]))
+        total += count * wall_s[near] * flops[cell] / flops[near]
     return total / slots
 
 

@@ -38,7 +38,7 @@ from mutransfer.sweep.folder import (
 )
 from mutransfer.sweep.journal import Journal, open_journal
 from mutransfer.sweep.lock import DriverLock
-from mutransfer.sweep.planned import Cell, PlannedTrial, cells, flops_at, plan_trial
+from mutransfer.sweep.planned import Cell, PlannedTrial, cell_flops, cells, plan_trial
 from mutransfer.sweep.recording import installed_versions, make_record
 from mutransfer.sweep.search import Observation, count_missing, group_by_cell, observe, propose
 
@@ -127,7 +127,7 @@ def run_sweep(
         lock = stack.enter_context(claim(folder, stored)) if stored is not None else None
         recorded = _read_records(folder)
         studies = _open_studies(config, recorded)
-        to_run = {cell: count_missing(config, study.history) for cell, study in studies.items()}
+        to_run = {cell: count_missing(config.for_arm(cell.arm), study.history) for cell, study in studies.items()}
         executor = None
         if any(to_run.values()):
             executor = open_executor(config, corpus)
@@ -140,7 +140,7 @@ def run_sweep(
         if executor is None:
             return Outcome(folder.path, 0, 0, len(recorded))
         driver = _Driver(config, corpus, folder, lock, journal, executor, listener, studies)
-        flops = {width: flops_at(config, width) for width in {*config.widths, *(r.width for r in recorded)}}
+        flops = {cell: cell_flops(config, cell) for cell in to_run}
         stack.callback(listener, Closed())
         listener(Opened(folder.path, executor.device, executor.slots, to_run, recorded, flops))
         before = len(recorded)
@@ -190,14 +190,14 @@ class _Driver:
 
     def refill(self, study: Study) -> None:
         """Make a study's next round ready."""
-        for point in propose(self.config, study.cell.study, study.history):
+        for point in propose(self.config.for_arm(study.cell.arm), study.cell.study, study.history):
             trial = plan_trial(self.config, study.cell, point, self.corpus.fingerprint)
             heapq.heappush(self.ready, (-training_flops(trial.config), next(self.order), trial))
             study.under_way += 1
 
     def dispatch(self, trial: PlannedTrial) -> None:
         with explain_write_errors(self.folder):
-            self.journal.ask(trial.arm.name, trial.width, trial.trial_id, trial.config.lr, trial.config.seed)
+            self.journal.ask(*trial.cell.key, trial.trial_id, trial.config.lr, trial.config.seed)
         self.listener(Asked(trial))
         self.running[trial.trial_id] = trial
         self.executor.submit(trial.trial_id, [trial.config])
@@ -243,7 +243,7 @@ class _Driver:
         self.failures.append(error.splitlines()[0])
         when = datetime.now(UTC).isoformat(timespec="seconds")
         training = trial.config
-        failure = Failure(trial.trial_id, trial.arm.name, trial.width, training.lr, training.seed, error, when)
+        failure = Failure(trial.trial_id, *trial.cell.key, training.lr, training.seed, error, when)
         with explain_write_errors(self.folder):
             append_failure(self.folder, failure)
             self.journal.fail(trial.trial_id)
@@ -270,8 +270,8 @@ def _read_records(folder: ResultFolder) -> list[Record]:
 
 
 def _open_studies(config: SweepConfig, recorded: Sequence[Record]) -> dict[Cell, Study]:
-    histories = group_by_cell(recorded)
-    return {cell: Study(cell, histories[cell.arm.name, cell.width]) for cell in cells(config)}
+    histories = group_by_cell(recorded, config.axis)
+    return {cell: Study(cell, histories[cell.key]) for cell in cells(config)}
 
 
 @contextlib.contextmanager

@@ -14,14 +14,14 @@ from mutransfer.sweep.planned import Cell, PlannedTrial
 @dataclass(frozen=True)
 class Opened:
     """The driver is about to start. `to_run`: trials this command still has to run, by cell; `records`: what there is
-    already; `flops`: of one trial, by width."""
+    already; `flops`: of one trial, by cell."""
 
     folder: Path
     device: str
     slots: int
     to_run: Mapping[Cell, int]
     records: Sequence[Record]
-    flops: Mapping[int, float]
+    flops: Mapping[Cell, float]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutransfer import records
-from mutransfer.config import SCHEMA, SweepConfig, differing_fields, flatten, sweep_from_json, to_json
+from mutransfer.checks import several
+from mutransfer.config import AXES, SCHEMA, SweepConfig, differing_fields, flatten, sweep_from_json, to_json
 from mutransfer.config.sweep import EXTENSIONS
 from mutransfer.files import write_whole
 
@@ -80,7 +81,7 @@ class Failure:
 
     trial_id: str
     arm: str
-    width: int
+    size: int
     lr: float
     seed: int
     error: str
@@ -143,8 +144,15 @@ def extend(stored: Origin | None, wanted: Origin, folder: ResultFolder) -> Origi
             f"found {folder.path} made with data of fingerprint {stored.data_fingerprint}; {wanted.config.data} now "
             f"has {wanted.data_fingerprint}, wanted the same: give another --out for it"
         )
+    if stored.config.axis != wanted.config.axis:
+        raise ValueError(
+            f"found {folder.path} made to sweep {AXES[stored.config.axis].words}; this command wanted "
+            f"{AXES[wanted.config.axis].words}: give another --out for it"
+        )
+    union = _union(stored.config, wanted.config)
+    several("arms", tuple(arm.name for arm in union.arms))  # one name, other changes
     others = tuple(sweep for sweep in stored.sweeps if _planned(sweep.config) != _planned(wanted.config))
-    return dataclasses.replace(wanted, config=_union(stored.config, wanted.config), sweeps=(*others, asked))
+    return dataclasses.replace(wanted, config=union, sweeps=(*others, asked))
 
 
 def write_origin(folder: ResultFolder, origin: Origin) -> None:
@@ -204,11 +212,14 @@ def _planned(config: SweepConfig) -> dict[str, Any]:
 
 
 def _union(stored: SweepConfig, wanted: SweepConfig) -> SweepConfig:
+    fields = [axis.sizes for axis in AXES.values()]
+    sizes: dict[str, Any] = {name: tuple(sorted({*getattr(stored, name), *getattr(wanted, name)})) for name in fields}
     return dataclasses.replace(
         wanted,
-        widths=tuple(sorted({*stored.widths, *wanted.widths})),
+        **sizes,
         lrs=tuple(sorted({*stored.lrs, *wanted.lrs})),
         seeds=max(stored.seeds, wanted.seeds),
         n_trials=max(stored.n_trials, wanted.n_trials),
         parametrizations=tuple(dict.fromkeys((*stored.parametrizations, *wanted.parametrizations))),
+        variants=tuple(dict.fromkeys((*stored.variants, *wanted.variants))),
     )

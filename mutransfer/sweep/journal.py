@@ -1,4 +1,4 @@
-"""`study.journal`, which `optuna-dashboard` opens: a view of the records, one study per (arm, width).
+"""`study.journal`, which `optuna-dashboard` opens: a view of the records, one study per (arm, size).
 
 The records are the truth. At the start the journal is reconciled with them; what a kill or a power cut took from the
 journal comes back from there.
@@ -42,7 +42,7 @@ class Journal:
             trial for number in self._studies.values() for trial in self._storage.get_all_trials(number, deepcopy=False)
         ]
 
-    def ask(self, arm: str, width: int, trial_id: str, lr: float, seed: int) -> None:
+    def ask(self, arm: str, size: int, trial_id: str, lr: float, seed: int) -> None:
         """Enter a proposed trial as running.
 
         One line straight into the storage: `enqueue_trial` and `ask` would write four, look through all trials of the
@@ -50,7 +50,7 @@ class Journal:
         """
         params: dict[str, Any] = {"lr": lr, "seed": seed}
         self._asked[trial_id] = self._storage.create_new_trial(
-            self._study(arm, width),
+            self._study(arm, size),
             create_trial(
                 state=TrialState.RUNNING,
                 params=params,
@@ -82,7 +82,7 @@ class Journal:
         attributes: dict[str, Any] = {"trial_id": record.trial_id}
         params: dict[str, Any] = {"lr": record.lr, "seed": record.seed}
         self._storage.create_new_trial(
-            self._study(record.arm, record.width),
+            self._study(record.arm, getattr(record, self._config.axis)),
             create_trial(
                 value=objective(record),
                 params=params,
@@ -91,8 +91,8 @@ class Journal:
             ),
         )
 
-    def _study(self, arm: str, width: int) -> int:
-        name = study_name(arm, width)
+    def _study(self, arm: str, size: int) -> int:
+        name = study_name(arm, self._config.axis, size)
         if name not in self._studies:
             self._studies[name] = self._storage.create_new_study([StudyDirection.MINIMIZE], name)
         return self._studies[name]

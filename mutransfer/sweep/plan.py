@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mutransfer.config import SweepConfig
+from mutransfer.config import SweepConfig, TrialConfig
 from mutransfer.records import Record
 from mutransfer.sweep.cost import count_params
-from mutransfer.sweep.planned import PlannedTrial, cells, flops_at, plan_trial
+from mutransfer.sweep.planned import Cell, PlannedTrial, cell_flops, cells, plan_trial
 from mutransfer.sweep.search import count_missing, group_by_cell, propose
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class PlanRow:
     """One study. `trials` are still to run; `flops` and `seconds` (None: not timed) are theirs together, one by one."""
 
     arm: str
-    width: int
+    size: int
     trials: int
     params: int
     flops: float
@@ -54,22 +54,22 @@ class Plan:
         return sum(times) / self.slots if len(times) == len(self.rows) else None
 
 
-def estimate(config: SweepConfig, timings: Mapping[int, float], slots: int, recorded: Sequence[Record] = ()) -> Plan:
+def estimate(config: SweepConfig, timings: Mapping[Cell, float], slots: int, recorded: Sequence[Record] = ()) -> Plan:
     """What the command would still run.
 
     Args:
         config: the sweep.
-        timings: seconds of one trial by width, as `time_trials` measures them; a width may be missing.
+        timings: seconds of one trial by cell, as `time_trials` measures them; a cell may be missing.
         slots: trials that run at once.
         recorded: what its folder holds already.
     """
     rows = []
-    histories = group_by_cell(recorded)
+    histories = group_by_cell(recorded, config.axis)
     for cell in cells(config):
-        trials = count_missing(config, histories[cell.arm.name, cell.width])
-        params = count_params(dataclasses.replace(config.model, width=cell.width))
-        seconds = trials * timings[cell.width] if cell.width in timings else None
-        rows.append(PlanRow(cell.arm.name, cell.width, trials, params, trials * flops_at(config, cell.width), seconds))
+        trials = count_missing(config.for_arm(cell.arm), histories[cell.key])
+        params = count_params(config.trial(cell.arm, cell.size, config.lrs[0], 0).model)
+        seconds = trials * timings[cell] if cell in timings else None
+        rows.append(PlanRow(*cell.key, trials, params, trials * cell_flops(config, cell), seconds))
     return Plan(tuple(rows), slots)
 
 
@@ -78,24 +78,29 @@ def plan_trials(config: SweepConfig, data_fingerprint: str) -> list[PlannedTrial
     return [
         plan_trial(config, cell, point, data_fingerprint)
         for cell in cells(config)
-        for point in propose(config, cell.study, ())
+        for point in propose(config.for_arm(cell.arm), cell.study, ())
     ]
 
 
-def time_trials(config: SweepConfig, corpus: Corpus, device: str, run: Run) -> dict[int, float]:
-    """Seconds of one trial by width, from a few real steps of the first arm at each.
+def time_trials(config: SweepConfig, corpus: Corpus, device: str, run: Run) -> dict[Cell, float]:
+    """Seconds of one trial by cell, from a few real steps at each size of the arms that cost alike.
 
     Two short runs are timed: the shorter holds building and evaluation, the difference the time of a step.
     """
-    timings = {}
-    for width in config.widths:
-        walls = [_time_run(config, width, steps, corpus, device, run) for steps in (SHORT, SHORT, LONG)]
-        step = max(0.0, walls[2] - walls[1]) / (LONG - SHORT)
-        timings[width] = walls[1] + step * (config.steps - SHORT)
+    timings: dict[Cell, float] = {}
+    timed: dict[float, float] = {}
+    for cell in cells(config):
+        flops = cell_flops(config, cell)
+        if flops not in timed:
+            trial = config.trial(cell.arm, cell.size, min(config.lrs), 0)
+            walls = [_time_run(trial, steps, corpus, device, run) for steps in (SHORT, SHORT, LONG)]
+            step = max(0.0, walls[2] - walls[1]) / (LONG - SHORT)
+            timed[flops] = walls[1] + step * (trial.steps - SHORT)
+        timings[cell] = timed[flops]
     return timings
 
 
-def _time_run(config: SweepConfig, width: int, steps: int, corpus: Corpus, device: str, run: Run) -> float:
-    short = dataclasses.replace(config, steps=steps, schedule=dataclasses.replace(config.schedule, warmup=0))
-    (result,) = run([short.trial(config.arms[0], width, min(config.lrs), 0)], corpus, device)
+def _time_run(trial: TrialConfig, steps: int, corpus: Corpus, device: str, run: Run) -> float:
+    short = dataclasses.replace(trial, steps=steps, schedule=dataclasses.replace(trial.schedule, warmup=0))
+    (result,) = run([short], corpus, device)
     return result.wall_s

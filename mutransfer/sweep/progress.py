@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from mutransfer.config import AXES
 from mutransfer.records import Record
 from mutransfer.sweep.cost import seconds_left
 from mutransfer.sweep.events import Appended, Closed, Event, Failed, Listener, Opened
@@ -32,14 +33,16 @@ class Tally:
         self.total = self.done = self.diverged = self.failed = self.slots = 0
         self.remaining: dict[Cell, int] = {}
         self.done_in: Counter[tuple[str, int]] = Counter()
-        self._flops: dict[int, float] = {}
-        self._wall: defaultdict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._flops: dict[tuple[str, int], float] = {}
+        self.axis = "width"
+        self._wall: defaultdict[tuple[str, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._losses: defaultdict[tuple[str, int], dict[float, list[float | None]]] = defaultdict(dict)
 
     def update(self, event: Event) -> None:
         """Take in what happened."""
         if isinstance(event, Opened):
-            self.slots, self._flops = event.slots, dict(event.flops)
+            self.slots, self._flops = event.slots, {cell.key: flops for cell, flops in event.flops.items()}
+            self.axis = next(iter(event.to_run)).axis
             self.remaining = dict(event.to_run)
             self.total = len(event.records) + sum(event.to_run.values())
             for record in event.records:
@@ -53,27 +56,25 @@ class Tally:
 
     def seconds_left(self) -> float | None:
         """Seconds until all is done; None before the first trial is."""
-        remaining: Counter[int] = Counter()
-        for cell, count in self.remaining.items():
-            remaining[cell.width] += count
-        wall = {width: total / count for width, (total, count) in self._wall.items()}
+        remaining = {cell.key: count for cell, count in self.remaining.items()}
+        wall = {key: total / count for key, (total, count) in self._wall.items()}
         return seconds_left(remaining, wall, self._flops, self.slots)
 
-    def best(self, arm: str, width: int) -> Best | None:
-        """The best rate so far; a rate at which any seed diverged is none."""
+    def best(self, cell: Cell) -> Best | None:
+        """The best rate of a cell so far; a rate at which any seed diverged is none."""
         means = [
             Best(lr, sum(finite) / len(finite))
-            for lr, losses in self._losses[arm, width].items()
+            for lr, losses in self._losses[cell.key].items()
             if len(finite := [loss for loss in losses if loss is not None]) == len(losses)
         ]
         return min(means, key=lambda best: best.loss, default=None)
 
     def _count(self, record: Record) -> None:
-        cell = record.arm, record.width
+        cell = record.arm, getattr(record, self.axis)
         self.done += 1
         self.done_in[cell] += 1
         self.diverged += record.diverged
-        wall = self._wall[record.width]
+        wall = self._wall[cell]
         wall[0] += record.wall_s
         wall[1] += 1
         loss = None if record.diverged else record.final_loss
@@ -107,13 +108,13 @@ class LiveTable:
         """A row for each cell."""
         tally = self._tally
         table = Table(title=describe(tally), title_justify="left")
-        for name in ("arm", "width", "done", "to run", "best so far", "loss"):
+        for name in ("arm", AXES[tally.axis].word, "done", "to run", "best so far", "loss"):
             table.add_column(name, justify="left" if name == "arm" else "right")
         for cell, to_run in tally.remaining.items():
-            best = tally.best(cell.arm.name, cell.width)
+            best = tally.best(cell)
             rate, loss = (format_rate(best.lr), f"{best.loss:.4f}") if best else ("", "")
-            done = tally.done_in[cell.arm.name, cell.width]
-            table.add_row(cell.arm.name, str(cell.width), str(done), str(to_run), rate, loss)
+            done = tally.done_in[cell.key]
+            table.add_row(cell.arm.name, str(cell.size), str(done), str(to_run), rate, loss)
         return table
 
 
@@ -148,9 +149,9 @@ class PlainLines:
             self._write(describe(tally))
 
     def _describe_cell(self, cell: Cell) -> str:
-        best = self._tally.best(cell.arm.name, cell.width)
+        best = self._tally.best(cell)
         found = f"best so far lr {format_rate(best.lr)}, loss {best.loss:.4f}" if best else "nothing yet"
-        return f"{cell.arm.name} width {cell.width}: {found}"
+        return f"{cell}: {found}"
 
 
 def describe(tally: Tally) -> str:
@@ -166,7 +167,7 @@ def describe(tally: Tally) -> str:
 def describe_failure(event: Failed) -> str:
     """A failed trial in a line."""
     trial = event.trial
-    where = f"{trial.arm.name} width {trial.width} lr {format_rate(trial.config.lr)} seed {trial.config.seed}"
+    where = f"{trial.cell} lr {format_rate(trial.config.lr)} seed {trial.config.seed}"
     return f"failed: {where}: {event.error.splitlines()[0]}"
 
 

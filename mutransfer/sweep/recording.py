@@ -40,7 +40,7 @@ def make_record(
     versions: dict[str, str],
     cohort_size: int,
 ) -> Record:
-    """The record of a finished trial. Losses that are not finite are None.
+    """The record of a finished trial. Measurements that are not finite are None.
 
     Raises ValueError where a trial that did not diverge has no final_loss, or init_loss is not finite.
     """
@@ -53,11 +53,12 @@ def make_record(
     return Record(
         trial_id=trial.trial_id,
         experiment=config.experiment,
-        arm=trial.arm.name,
+        arm=trial.cell.arm.name,
         parametrization=training.parametrization,
-        width=trial.width,
+        width=training.model.width,
         base_width=training.base_width,
         depth=training.model.depth,
+        base_depth=training.base_depth,
         optimizer=training.optimizer.name,
         lr=training.lr,
         seed=training.seed,
@@ -74,6 +75,8 @@ def make_record(
         final_loss=final_loss,
         val_loss=_finite(result.val_loss),
         mean_loss=_finite(result.mean_loss),
+        attention_logit=_finite(result.attention_logit),
+        output_log_z=_finite(result.output_log_z),
         diverged=result.diverged,
         diverged_step=result.diverged_step,
         wall_s=result.wall_s,
@@ -90,5 +93,5 @@ def make_record(
     )
 
 
-def _finite(loss: float | None) -> float | None:
-    return loss if loss is not None and math.isfinite(loss) else None
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None

@@ -51,11 +51,11 @@ def observe(record: Record) -> Observation:
     return Observation(record.lr, record.seed, objective(record), record.search, record.round)
 
 
-def group_by_cell(recorded: Sequence[Record]) -> defaultdict[tuple[str, int], list[Observation]]:
-    """What the search sees of the records, by (arm, width)."""
+def group_by_cell(recorded: Sequence[Record], axis: str) -> defaultdict[tuple[str, int], list[Observation]]:
+    """What the search sees of the records, by (arm, size along the axis)."""
     histories: defaultdict[tuple[str, int], list[Observation]] = defaultdict(list)
     for record in recorded:
-        histories[record.arm, record.width].append(observe(record))
+        histories[record.arm, getattr(record, axis)].append(observe(record))
     return histories
 
 
@@ -68,7 +68,7 @@ def propose(config: SweepConfig, study: str, history: Sequence[Observation]) -> 
     """The trials of a study's first unfinished round that are not in its history; none when the study is done.
 
     Args:
-        config: its search, lrs, seeds and n_trials.
+        config: its search, lrs, seeds and n_trials, as the arm of the study has them (`SweepConfig.for_arm`).
         study: the study's name, which seeds its samplers.
         history: everything recorded in the study, in any order, by any search.
     """

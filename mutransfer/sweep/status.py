@@ -10,7 +10,7 @@ from mutransfer import records
 from mutransfer.sweep.cost import seconds_left
 from mutransfer.sweep.folder import ResultFolder, read_failures, read_origin
 from mutransfer.sweep.lock import Holder, is_held, read_holder
-from mutransfer.sweep.planned import Cell, cells, flops_at
+from mutransfer.sweep.planned import Cell, cell_flops, cells
 from mutransfer.sweep.search import find_missing, group_by_cell
 
 
@@ -19,7 +19,7 @@ class CellStatus:
     """One study: trials recorded, of these diverged, and still to run."""
 
     arm: str
-    width: int
+    size: int
     done: int
     diverged: int
     to_run: int
@@ -33,6 +33,7 @@ class Status:
 
     folder: Path
     experiment: str
+    axis: str
     command: str
     cells: tuple[CellStatus, ...]
     done: int
@@ -52,14 +53,15 @@ def status(path: Path) -> Status:
         raise ValueError(f"found no sweep in {path}; wanted a result folder, such as results/width_transfer")
     config = origin.config
     recorded = records.read(folder.records) if folder.records.exists() else []
-    histories = group_by_cell(recorded)
-    done = Counter((record.arm, record.width) for record in recorded)
-    diverged = Counter((record.arm, record.width) for record in recorded if record.diverged)
+    axis = config.axis
+    histories = group_by_cell(recorded, axis)
+    done = Counter((record.arm, getattr(record, axis)) for record in recorded)
+    diverged = Counter((record.arm, getattr(record, axis)) for record in recorded if record.diverged)
     command = origin.command
     to_run: defaultdict[Cell, set[tuple[float | str, int]]] = defaultdict(set)
     for sweep in origin.sweeps:
         missing = {
-            cell: find_missing(sweep.config, histories[cell.arm.name, cell.width]) for cell in cells(sweep.config)
+            cell: find_missing(sweep.config.for_arm(cell.arm), histories[cell.key]) for cell in cells(sweep.config)
         }
         for cell, trials in missing.items():
             to_run[cell] |= trials
@@ -68,17 +70,15 @@ def status(path: Path) -> Status:
     rows = []
     for cell in cells(config):
         if cell in to_run:
-            key = cell.arm.name, cell.width
-            rows.append(CellStatus(*key, done[key], diverged[key], len(to_run[cell])))
-    remaining: Counter[int] = Counter()
-    for row in rows:
-        remaining[row.width] += row.to_run
+            rows.append(CellStatus(*cell.key, done[cell.key], diverged[cell.key], len(to_run[cell])))
+    remaining = {(row.arm, row.size): row.to_run for row in rows}
     last = read_holder(folder.lock)
     driver = last if is_held(folder.lock) else None
     ids = {record.trial_id for record in recorded}
     return Status(
         folder=path,
         experiment=config.experiment,
+        axis=axis,
         command=command,
         cells=tuple(rows),
         done=len(recorded),
@@ -88,16 +88,16 @@ def status(path: Path) -> Status:
         planned=len(recorded) + sum(remaining.values()),
         seconds_left=seconds_left(
             remaining,
-            _mean_wall(recorded),
-            {width: flops_at(config, width) for width in config.widths},
+            _mean_wall(recorded, axis),
+            {cell.key: cell_flops(config, cell) for cell in cells(config)},
             last.slots if last else 1,
         ),
         driver=driver,
     )
 
 
-def _mean_wall(recorded: list[records.Record]) -> dict[int, float]:
-    walls: dict[int, list[float]] = {}
+def _mean_wall(recorded: list[records.Record], axis: str) -> dict[tuple[str, int], float]:
+    walls: dict[tuple[str, int], list[float]] = {}
     for record in recorded:
-        walls.setdefault(record.width, []).append(record.wall_s)
-    return {width: sum(times) / len(times) for width, times in walls.items()}
+        walls.setdefault((record.arm, getattr(record, axis)), []).append(record.wall_s)
+    return {key: sum(times) / len(times) for key, times in walls.items()}

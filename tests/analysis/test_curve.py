@@ -15,7 +15,7 @@ def test_a_frame_gives_back_its_curves_whatever_the_order_of_its_rows() -> None:
     planted = (Curve(64, RATES, losses), parabola(32, -7.0, RATES))
     trials = frame({"mup": planted}).sample(frac=1, random_state=0)
     narrow, wide = curves(trials)
-    assert (narrow.width, wide.width) == (32, 64)
+    assert (narrow.size, wide.size) == (32, 64)
     np.testing.assert_array_equal(wide.log2_lr, RATES)
     np.testing.assert_array_equal(wide.losses, losses)
 
@@ -58,6 +58,17 @@ def test_widths_at_different_horizons_are_refused() -> None:
     trials.loc[trials["width"] == 64, "steps"] = 300
     with pytest.raises(ValueError, match="found steps 150 and 300"):
         curves(trials)
+
+
+def test_along_steps_the_warmup_may_vary_with_them_and_along_widths_it_may_not() -> None:
+    trials = frame({"mup": (parabola(32, -7.0, RATES), parabola(64, -7.0, RATES))})
+    trials.loc[trials["width"] == 64, "warmup"] = 30
+    with pytest.raises(ValueError, match="found warmup 15 and 30"):
+        curves(trials)
+    along = trials.assign(steps=5 * trials["width"], width=64)
+    assert [curve.size for curve in curves(along, axis="steps")] == [160, 320]
+    with pytest.raises(ValueError, match="found warmup 15 and 30"):
+        curves(trials.assign(batch_size=trials["width"], width=64), axis="batch_size")
 
 
 def test_a_trial_twice_is_refused() -> None:

@@ -16,7 +16,7 @@ def only(curve: Curve) -> Optimum:
 
 
 def planted(seed: int = 0, seeds: int = 2) -> World:
-    return world(np.random.default_rng(seed), slope=-0.2, seeds=seeds, sd=0.01)
+    return world(np.random.default_rng(seed), slope=-0.2, seeds=seeds, factor=1.0)
 
 
 @given(st.floats(-8.4, -5.6), st.floats(0.01, 0.1), st.integers(1, 4))
@@ -110,7 +110,7 @@ def test_a_fit_that_falls_to_the_end_of_the_range_is_censored() -> None:
 @settings(max_examples=40, deadline=None)
 def test_equivariant_to_rate_and_invariant_to_loss(shift: float, offset: float, seed: int, seeds: int) -> None:
     sweep = planted(seed, seeds)
-    moved = [Curve(curve.width, curve.log2_lr + shift, curve.losses + offset) for curve in sweep.curves]
+    moved = [Curve(curve.size, curve.log2_lr + shift, curve.losses + offset) for curve in sweep.curves]
     for before, after in zip(optima(sweep.curves), optima(moved), strict=True):
         assert after.status == before.status
         assert after.log2_lr == pytest.approx(before.log2_lr + shift, abs=1e-6)
@@ -125,11 +125,11 @@ def test_seeds_have_no_order(order: list[int], seed: int, missing: float) -> Non
     sweep = planted(seed, 3)
     holes = np.random.default_rng(seed).random((3, 40)) < missing
     curves = [
-        Curve(c.width, c.log2_lr, np.where(holes[:, : len(c.log2_lr)], np.nan, c.losses))
+        Curve(c.size, c.log2_lr, np.where(holes[:, : len(c.log2_lr)], np.nan, c.losses))
         for c in sweep.curves
         if not holes[:, : len(c.log2_lr)].all(axis=0).any()
     ]
-    relabelled = [Curve(c.width, c.log2_lr, c.losses[order]) for c in curves]
+    relabelled = [Curve(c.size, c.log2_lr, c.losses[order]) for c in curves]
     for before, after in zip(optima(curves), optima(relabelled), strict=True):
         assert after.status == before.status
         assert after.log2_lr == pytest.approx(before.log2_lr, abs=1e-6)

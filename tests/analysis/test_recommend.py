@@ -17,7 +17,7 @@ def test_the_rate_is_on_the_line(width: int, extrapolation: float) -> None:
     assert math.log2(found.lr) == pytest.approx(-7 + 0.1 * (math.log2(width) - 6.5), abs=1e-6)
     assert found.ci_low < found.lr < found.ci_high
     assert found.extrapolation == pytest.approx(extrapolation)
-    assert (found.arm, found.parametrization, found.width) == ("mup", "mup", width)
+    assert (found.arm, found.parametrization, found.size) == ("mup", "mup", width)
     assert (found.horizon.steps, found.horizon.batch_size, found.horizon.data) == (150, 16, "stdlib")
 
 

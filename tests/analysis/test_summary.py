@@ -3,7 +3,7 @@ import json
 import numpy as np
 
 from analysis.planted import frame, parabola
-from analysis.test_transfer import arm
+from analysis.test_transfer import RATES, arm
 from mutransfer.analysis import analyze, to_summary
 
 
@@ -13,11 +13,45 @@ def test_it_has_the_documented_shape_and_is_plain_json() -> None:
     assert list(summary) == ["schema", "experiment", "axis", "arms", "slope_difference"]
     assert (summary["schema"], summary["experiment"], summary["axis"]) == (1, "planted", "width")
     mup = summary["arms"]["mup"]
-    assert set(mup) == {"parametrization", "optima", "transfer_slope", "transfer_regret", "verdict", "reason"}
+    assert set(mup) == {
+        *("parametrization", "optima", "transfer_slope", "transfer_regret", "verdict", "reason"),
+        *("sensitivity", "unstable", "unstable_slope", "bands", "size_law", "leverage", "settling"),
+    }
     assert set(mup["optima"][0]) == {"width", "log2_lr", "ci_low", "ci_high", "loss", "status"}
     assert set(mup["transfer_slope"]) == {"estimate", "ci_low", "ci_high"}
     assert set(mup["transfer_regret"]) == {"proxy_width", "target_width", "nats", "ci_low", "ci_high"}
     assert set(summary["slope_difference"]["sp-mup"]) == {"estimate", "ci_low", "ci_high"}
+
+
+def test_further_measures_are_told_with_their_sizes() -> None:
+    trials = frame({"mup": arm(0.22)})
+    trials["n_params"] = trials["width"] ** 2
+    summary = to_summary(analyze(trials, 0.25))
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    mup = summary["arms"]["mup"]
+    assert set(mup["sensitivity"][0]) == {"width", "low", "high", "estimate", "ci_low", "ci_high"}
+    assert set(mup["unstable"][0]) == {"width", "stable", "unstable"}
+    assert set(mup["bands"][0]) == {"width", "within", "low", "high", "low_open", "high_open"}
+    assert set(mup["size_law"]) == {"exponent", "excludes"}
+    assert mup["size_law"]["excludes"] == [-0.5, -1.0]
+    assert set(mup["settling"][0]) == {"what", "seeds", "sizes", "lrs", "trials", "flops", "flags", "chance"}
+
+
+def test_the_axis_names_the_sizes() -> None:
+    trials = frame({"mup": arm(0.0)}).assign(steps=lambda each: each["width"], width=128)
+    mup = to_summary(analyze(trials, 0.25, axis="steps"))["arms"]["mup"]
+    for each in (*mup["optima"], *mup["sensitivity"], *mup["unstable"], *mup["bands"]):
+        assert "steps" in each
+        assert not {"size", "width"} & set(each)
+
+
+def test_a_lone_size_is_told() -> None:
+    curves = arm(0.0, (32, 64, 128, 256, 512))
+    curves = (*curves[:-1], parabola(512, -4.0, RATES))
+    mup = to_summary(analyze(frame({"mup": curves}), 0.25))["arms"]["mup"]
+    assert mup["leverage"].keys() == {"width", "slope_without", "hat", "dfbeta"}
+    assert mup["leverage"]["width"] == 512
+    assert "the slope rests on width 512 alone" in mup["reason"]
 
 
 def test_what_is_missing_is_null() -> None:

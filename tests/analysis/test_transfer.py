@@ -32,7 +32,7 @@ def test_planted_arms_get_their_slopes_verdicts_and_regret() -> None:
     assert mup.transfer_slope is not None
     assert mup.transfer_slope.estimate == pytest.approx(0, abs=1e-6)
     assert sp.transfer_regret is not None
-    assert (sp.transfer_regret.proxy_width, sp.transfer_regret.target_width) == (32, 256)
+    assert (sp.transfer_regret.proxy_size, sp.transfer_regret.target_size) == (32, 256)
     assert sp.transfer_regret.nats == pytest.approx(0.025 * 9, abs=0.007)
     assert mup.transfer_regret is not None
     assert mup.transfer_regret.nats == pytest.approx(0, abs=1e-9)
@@ -48,6 +48,45 @@ def test_slope_differences_are_the_first_less_the_second_in_the_order_of_the_fra
     halves = [(a.transfer_slope.ci_high - a.transfer_slope.ci_low) / 2 for a in analysis.arms[:2] if a.transfer_slope]
     half = (difference.ci_high - difference.ci_low) / 2
     assert max(halves) < half < sum(halves)
+
+
+def test_every_arm_has_its_further_measures() -> None:
+    trials = both()
+    trials["n_params"] = trials["width"] ** 2
+    sp, mup = analyze(trials, 0.25).arms
+    assert [each.size for each in sp.sensitivity] == list(WIDTHS)
+    assert {(each.low, each.high) for each in sp.sensitivity} == {(-11, -3)}
+    assert [(each.size, each.within) for each in mup.bands] == [(w, part) for w in WIDTHS for part in (0.0025, 0.01)]
+    # The highest rate is 5.5 octaves above the best one of width 256, where it costs 0.76 nats.
+    assert [each.unstable for each in sp.unstable] == [None] * 4
+    assert sp.unstable_slope is None
+    assert sp.size_law is not None
+    assert sp.size_law.exponent.estimate == pytest.approx(-0.5, abs=1e-6)
+    assert sp.size_law.excludes == (-1.0,)
+    assert (sp.leverage, mup.leverage, sp.settling, mup.settling) == (None, None, (), ())
+
+
+def test_rates_that_fail_at_ever_lower_rates_have_a_slope() -> None:
+    trials = both()
+    gone = trials["log2_lr"] > -3.5 - np.log2(trials["width"] / 32)
+    trials.loc[gone, "diverged"] = True
+    trials.loc[gone, "final_loss"] = np.nan
+    found = analyze(trials, 0.25).arm("sp").unstable_slope
+    assert found is not None
+    assert found.estimate == pytest.approx(-1)
+
+
+def test_an_arm_along_steps_has_no_law_of_size() -> None:
+    trials = both().assign(steps=lambda each: each["width"], width=128)
+    assert {result.size_law for result in analyze(trials, 0.25, axis="steps").arms} == {None}
+
+
+def test_only_an_inconclusive_arm_says_what_would_settle_it() -> None:
+    near, far = analyze(both(sp=-1.0, mup=0.22), 0.25).arms[::-1]
+    assert (near.verdict, far.verdict) == ("inconclusive", "does_not_transfer")
+    assert near.settling
+    assert near.settling[0].flags
+    assert far.settling == ()
 
 
 def test_row_order_and_seed_names_do_not_matter() -> None:
@@ -97,7 +136,7 @@ def test_diverged_trials_close_a_side_and_are_never_fitted() -> None:
 
 
 def test_an_interrupted_sweep_is_analyzed_with_what_there_is() -> None:
-    trials = frame({"mup": world(np.random.default_rng(3), seeds=3, sd=0.005, kind="exponential").curves})
+    trials = frame({"mup": world(np.random.default_rng(3), seeds=3, factor=0.5, kind="skewed_right").curves})
     half = trials.drop(trials[(trials["width"] == 256) & (trials["seed"] > 0) & (trials["log2_lr"] > -7)].index)
     full, part = (analyze(each, 0.25).arms[0] for each in (trials, half))
     assert part.optima[-1].status == "interior"

@@ -59,10 +59,10 @@ def test_one_width_and_one_interior_width_are_inconclusive() -> None:
 @pytest.mark.parametrize("status", ["censored_low", "censored_high", "flat", "too_few"])
 def test_transfer_needs_proxy_and_target(end: int, status: str) -> None:
     optima = line(0.0)
-    optima[end] = without(optima[end].width, status, -7.0)
+    optima[end] = without(optima[end].size, status, -7.0)
     assert judge(optima, TAU) == "inconclusive"
     assert "not every width" in reason(optima, TAU)
-    assert f"width {optima[end].width}" in reason(optima, TAU)
+    assert f"width {optima[end].size}" in reason(optima, TAU)
 
 
 def test_transfer_may_step_over_a_flat_width_but_not_over_a_censored_one() -> None:
@@ -92,6 +92,12 @@ def test_a_censored_width_off_the_lines_way_forbids_a_verdict() -> None:
 def test_a_censored_width_that_may_level_the_line_forbids_a_verdict(end: float) -> None:
     """Steep through three widths, but the fourth is only known to lie below a rate that would level the line."""
     assert judge([*line(-0.4, n=3), without(256, "censored_low", end)], TAU) == "inconclusive"
+
+
+def test_a_size_that_decides_alone_is_named() -> None:
+    optima = [*line(0.0), at(512, -6.0)]
+    assert "the slope rests on width 512 alone: without it +0.00, with it +0.20" in reason(optima, TAU)
+    assert "alone" not in reason(line(0.5), TAU)
 
 
 def test_remedies_name_the_rate_and_the_flag() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from mutransfer.config import ModelConfig, ScheduleConfig
 from mutransfer.optim import check_group_rates, schedule_factor, set_group_rates
-from mutransfer.parametrization import build_transformer
+from mutransfer.parametrization import build_model
 
 SMALL = ModelConfig(width=32, head_dim=8, context=12, vocab=50, zero_readout=False)
 
@@ -53,7 +53,7 @@ def test_linear_and_cosine_agree_with_torch() -> None:
 
 
 def optimizer() -> torch.optim.Optimizer:
-    built = build_transformer(dataclasses.replace(SMALL, width=64), "mup", base_width=16)
+    built = build_model(dataclasses.replace(SMALL, width=64), "mup", base_width=16)
     return torch.optim.AdamW(built.param_groups(0.01))
 
 
@@ -96,7 +96,7 @@ def test_the_guard_lets_schedulers_by_one_factor_pass() -> None:
 def test_clipping_at_base_width_is_torchs(max_norm: float) -> None:
     gradients = []
     for ours in (True, False):
-        built = build_transformer(SMALL, "mup", base_width=32)
+        built = build_model(SMALL, "mup", base_width=32)
         built.model(torch.arange(12)[None]).square().sum().backward()
         if ours:
             norm = built.clip_grad_norm_(max_norm)
@@ -112,7 +112,7 @@ def test_clipping_at_base_width_is_torchs(max_norm: float) -> None:
 def test_the_norm_is_one_number_in_all_three_gauges() -> None:
     norms, raw = [], []
     for table in ("mup", "mup_table3", "mup_table9"):
-        built = build_transformer(dataclasses.replace(SMALL, width=96), table, base_width=16, dtype=torch.float64)
+        built = build_model(dataclasses.replace(SMALL, width=96), table, base_width=16, dtype=torch.float64)
         built.model(torch.arange(12)[None]).square().sum().backward()
         raw.append(sum(p.grad.square().sum().item() for p in built.model.parameters()) ** 0.5)
         norms.append(built.clip_grad_norm_(1.0).item())

@@ -10,13 +10,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import PathCollection
 
-from mutransfer.report.figures import draw, loss_curves, optimal_lr
+from mutransfer.report.figures import draw, loss_curves, optimal_lr, regret
 from mutransfer.report.files import png
+from mutransfer.report.style import RING, STATUS_MARKS
+from report.planted import AT_END, confirmation
 
 
 def test_every_figure_draws_in_every_case_without_a_warning_and_without_pyplot(case):
     figures = draw(*case)
-    assert list(figures) == ["loss_curves", "optimal_lr", "wider_is_better", "regret"]
+    assert list(figures) == ["loss_curves", "optimal_lr", "regret", "wider_is_better"]
     for figure in figures.values():
         assert png(figure).startswith(b"\x89PNG")
         assert 3.3 <= figure.get_figwidth() <= 7
@@ -90,3 +92,24 @@ def test_a_slope_of_zero_does_not_look_steep(two_arms):
     still = replace(two_arms[0], arms=two_arms[0].arms[1:])
     low, high = optimal_lr(still).axes[0].get_ylim()
     assert high - low >= 4
+
+
+def test_each_status_is_marked_apart_and_a_ring_is_about_the_size_that_decides(special):
+    analysis, frame = special
+    for figure, side in ((optimal_lr(analysis), "upwards"), (loss_curves(analysis, frame), "sideways")):
+        drawn = [line for axes in figure.axes for line in axes.lines if line.get_markersize() == 4.8]
+        opened = [line.get_marker() for line in drawn if line.get_markerfacecolor() == "white"]
+        assert opened == [getattr(STATUS_MARKS[o.status], side) for o in analysis.arms[0].optima if not o.interior]
+        assert len(set(opened) - {"o", "x"}) == 4
+        rings = [line for axes in figure.axes for line in axes.lines if line.get_markersize() == RING["ms"]]
+        assert sum(len(ring.get_xdata()) for ring in rings) == 1
+
+
+def test_a_confirmation_is_framed_at_its_own_size(two_arms):
+    for changes in ({}, AT_END, {"losses": (2.4, None, 2.5), "measured": None}, {"measured": None}):
+        figure = regret(*two_arms, [confirmation(**changes)])
+        png(figure)
+        frames = [line for line in figure.axes[0].lines if line.get_marker() == "s" and line.get_markersize() == 9]
+        assert len(frames) == 1
+        assert abs(frames[0].get_xdata()[0] - 9) < 0.5
+        assert [label.get_text() for label in figure.axes[0].get_xticklabels()][-1] == "512"

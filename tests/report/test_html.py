@@ -2,85 +2,148 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from plotly.offline import get_plotlyjs
 
-from mutransfer.report.html import Provenance, interval, number, plain, rate, render, scientific, span, write_report
-
-PROVENANCE = Provenance(
-    command="mutransfer sweep --out 'a & b'",
-    config={"widths": [32, 64], "model": {"depth": 2, "n_heads": None}, "optimizer": {"eps": 1e-8}},
-    versions={"torch": "2.13.0", "numpy": "2.3.0"},
-    data_fingerprint="3f9a1c77",
-    n_trials=112,
-    wall_s=3723.0,
-    flops=3.21e15,
-    started="2026-01-02T03:04:05Z",
-    devices=("cpu",),
-)
+from mutransfer.report import Provenance, render, write_report
+from mutransfer.report.words import band, edge, interval, number, plain, power, rate, scientific, span
+from report.planted import AT_END, PROVENANCE, confirmation, with_optimum
 
 
 class Page(HTMLParser):
-    """Tags, attributes and visible text of a page, by table rows where they are in one."""
+    """Tags, attributes and visible text of a page, by section, and by table rows where they are in one. Scripts are
+    kept apart by their place."""
 
     def __init__(self, text):
         super().__init__()
         self.tags, self.ids, self.attributes, self.rows, self.words = Counter(), [], [], [], []
-        self.inside = False
+        self.scripts, self.sections = [], {}
+        self.row = self.script = False
+        self.section = ""
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         self.tags[tag] += 1
         self.attributes += attributes
-        self.ids += [value for name, value in attributes if name == "id"]
+        given = dict(attributes)
+        self.ids += [given["id"]] if "id" in given else []
+        if tag == "section":
+            self.section = given["id"]
+        if tag == "script":
+            self.script = True
+            self.scripts.append((given, ""))
         if tag == "tr":
             self.rows.append([])
-            self.inside = True
+            self.row = True
         if tag in ("td", "th"):
             self.rows[-1].append("")
 
     def handle_endtag(self, tag):
-        if tag == "tr":
-            self.inside = False
+        self.row = self.row and tag != "tr"
+        self.script = self.script and tag != "script"
+        self.section = "" if tag == "section" else self.section
 
     def handle_data(self, data):
+        if self.script:
+            given, text = self.scripts[-1]
+            self.scripts[-1] = given, text + data
+            return
         self.words.append(data)
-        if self.inside and self.rows[-1]:
+        self.sections[self.section] = self.sections.get(self.section, "") + data
+        if self.row and self.rows[-1]:
             self.rows[-1][-1] += data.strip()
 
     @property
     def text(self):
         return " ".join(" ".join(self.words).split())
 
+    def said(self, section):
+        return " ".join(self.sections[section].split())
 
-def test_every_case_renders(case):
-    page = Page(render(*case, PROVENANCE))
-    assert page.tags["figure"] == page.tags["svg"] == page.tags["figcaption"] == 4
+    @property
+    def policy(self):
+        content = next(value for name, value in self.attributes if name == "content" and "default-src" in value)
+        return dict(part.strip().split(" ", 1) for part in content.split(";"))
+
+    @property
+    def charts(self):
+        return json.loads(next(text for given, text in self.scripts if given.get("id") == "charts"))
+
+
+FIGURES = ("loss_curves", "optimal_lr", "regret", "wider_is_better")
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request, monkeypatch):
+    """Most laws are about words, and need no printed figures, which take the longest; `drawn` has them."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("mutransfer.report.html.draw", lambda *_: dict.fromkeys(FIGURES))
+        monkeypatch.setattr("mutransfer.report.html.svg", lambda *_: b"<svg/>")
+
+
+@pytest.fixture
+def drawn():
+    """Asks for printed figures."""
+
+
+def opened(analysis, frame, *further):
+    return Page(render(analysis, frame, PROVENANCE, *further))
+
+
+def test_every_case_renders(case, drawn):
+    page = opened(*case)
+    assert page.tags["figure"] == page.tags["figcaption"] == 4
+    bars = sum(result.transfer_slope is not None for result in case[0].arms) if len(case[0].arms) > 2 else 0
+    assert page.tags["svg"] == 4 + bars
     for result in case[0].arms:
         assert result.sentence in page.text
+    assert set(page.charts) == {"final_loss", "mean_loss", "val_loss"}
 
 
-def test_nothing_is_loaded_and_nothing_runs(five_arms):
+def test_sections_stand_in_the_order_of_the_story(told, two_arms):
+    ids = ["answer", "figure", "optima", "regret", "surer", "arms", "forgiving", "lost", "conformance", "provenance"]
+    assert [name for name in opened(*told).ids if name in ids] == ids
+    silent = Page(render(*two_arms, replace(PROVENANCE, conformance=None)))
+    assert [name for name in silent.ids if name in ids] == [name for name in ids if name not in ("arms", "conformance")]
+
+
+def test_nothing_is_loaded_and_only_the_pages_own_scripts_may_run(five_arms, drawn):
     text = render(*five_arms, PROVENANCE)
     page = Page(text)
-    assert "http://" not in text
-    assert "https://" not in text
-    assert not {"script", "link", "img", "iframe", "image"} & set(page.tags)
+    own = text.replace(get_plotlyjs(), "")
+    assert len(text) - len(own) == len(get_plotlyjs())  # once
+    assert "http://" not in own
+    assert "https://" not in own
+    assert not {"link", "img", "iframe", "image", "object", "embed", "base"} & set(page.tags)
     for name, value in page.attributes:
         assert not name.startswith("on")
         assert name not in ("src", "href") or value.startswith("#"), (name, value)
-    assert "@import" not in text
-    assert set(re.findall(r"url\((.)", text)) <= {"#"}
+    assert "@import" not in own
+    assert set(re.findall(r"url\((.)", own)) <= {"#"}
+    digests = {
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for given, script in page.scripts
+        if given.get("type") != "application/json"
+    }
+    assert len(digests) == 2
+    assert set(page.policy["script-src"].split()) == digests  # no unsafe-inline, no unsafe-eval, no source
+    assert page.policy["default-src"] == "'none'"
+    assert set(page.policy) <= {"default-src", "script-src", "style-src", "img-src", "base-uri", "form-action"}
+    assert page.policy["img-src"] == "data:"
 
 
 HOSTILE = "<script>alert('x')</script>&amp;\"><img src=x onerror=y>"
 
 
-def test_text_is_escaped_wherever_it_comes_from(two_arms):
+def hostile_page(two_arms):
     analysis, frame = two_arms
     frame.loc[frame["arm"] == "mup", "arm"] = HOSTILE
     frame.loc[frame["log2_lr"] == -4, ["diverged", "final_loss"]] = True, float("nan")
@@ -91,14 +154,49 @@ def test_text_is_escaped_wherever_it_comes_from(two_arms):
         arms=(analysis.arms[0], mup),
         slope_difference={HOSTILE: analysis.arms[0].transfer_slope},
     )
-    hostile = Provenance(HOSTILE, {HOSTILE: HOSTILE}, {HOSTILE: HOSTILE}, HOSTILE, 1, 1.0, 1.0, HOSTILE, (HOSTILE,))
-    page = Page(render(analysis, frame, hostile))
-    assert not {"script", "img"} & set(page.tags)
-    assert page.text.count("<script>alert('x')</script>") >= 12  # shown, as text
+    failed = replace(PROVENANCE.failures[0], arm=HOSTILE, error=HOSTILE)
+    hostile = Provenance(
+        command=HOSTILE,
+        config={HOSTILE: HOSTILE},
+        versions={HOSTILE: HOSTILE},
+        data_fingerprint=HOSTILE,
+        n_trials=1,
+        wall_s=1.0,
+        flops=1.0,
+        started=HOSTILE,
+        devices=(HOSTILE,),
+        folder=HOSTILE,
+        failures=(failed,),
+        conformance=HOSTILE,
+    )
+    return render(analysis, frame, hostile, [confirmation(arm=HOSTILE, sentence=HOSTILE)])
 
 
-def test_ids_are_unique_and_every_reference_finds_its_id(five_arms):
-    text = render(*five_arms, PROVENANCE)
+def texts(data):
+    """Every text within JSON data."""
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, (list, dict)):
+        for item in data.values() if isinstance(data, dict) else data:
+            yield from texts(item)
+
+
+def test_text_is_escaped_wherever_it_comes_from(two_arms, drawn):
+    page = Page(hostile_page(two_arms))
+    assert page.tags["script"] == 3
+    assert "img" not in page.tags
+    assert page.text.count("<script>alert('x')</script>") >= 18  # shown, as text
+    raw = next(text for given, text in page.scripts if given.get("id") == "charts")
+    assert not {"<", ">", "&"} & set(raw)
+    shown = [text for text in texts(page.charts) if "alert" in text and text != HOSTILE]  # a group's key is not shown
+    assert len(shown) > 50
+    for text in shown:  # plotly renders some HTML: beside the escaped name only ours is left
+        assert "&lt;script&gt;alert('x')&lt;/script&gt;&amp;amp;\"&gt;&lt;img src=x onerror=y&gt;" in text
+        assert set(re.findall(r"<[^>]*>", text)) <= {"<b>", "</b>", "<br>", "<sup>", "</sup>"}
+
+
+def test_ids_are_unique_and_every_reference_finds_its_id(five_arms, drawn):
+    text = render(*five_arms, PROVENANCE).replace(get_plotlyjs(), "")
     ids = Page(text).ids
     assert len(ids) > 100
     assert [name for name, times in Counter(ids).items() if times > 1] == []
@@ -107,17 +205,17 @@ def test_ids_are_unique_and_every_reference_finds_its_id(five_arms):
     assert references <= set(ids)
 
 
-def test_two_renders_are_equal(diverged):
-    assert render(*diverged, PROVENANCE) == render(*diverged, PROVENANCE)
+def test_two_renders_are_equal(diverged, drawn):
+    assert render(*diverged, PROVENANCE, [confirmation()]) == render(*diverged, PROVENANCE, [confirmation()])
 
 
 def test_the_tables_show_the_analysis_numbers(two_arms):
     analysis, frame = two_arms
-    rows = [" | ".join(row) for row in Page(render(analysis, frame, PROVENANCE)).rows]
+    rows = [" | ".join(row) for row in opened(analysis, frame).rows]
     for result in analysis.arms:
         for o in result.optima:
             assert any(
-                f"{o.width} | {2**o.log2_lr:#.3g} | {2**o.ci_low:#.3g} to {2**o.ci_high:#.3g} | {number(o.log2_lr)} | "
+                f"{o.size} | {2**o.log2_lr:#.3g} | {2**o.ci_low:#.3g} to {2**o.ci_high:#.3g} | {number(o.log2_lr)} | "
                 f"[{number(o.ci_low)}, {number(o.ci_high)}] | {o.loss:.4f} | interior" in row
                 for row in rows
             )
@@ -135,42 +233,163 @@ def test_the_tables_show_the_analysis_numbers(two_arms):
 
 
 def test_an_optimum_beyond_the_rates_tried_is_not_shown_as_a_number(censored):
-    rows = Page(render(*censored, PROVENANCE)).rows
+    rows = opened(*censored).rows
     assert any(row[-6:-2] == ["> 0.0156", "–", "> −6.00", "–"] for row in rows)
     assert any(row[-6:-2] == ["< 0.00391", "–", "< −8.00", "–"] for row in rows)
 
 
+def test_each_status_and_a_size_that_decides_is_told(special):
+    page = opened(*special)
+    told = [row[-1] for row in page.rows if row[-1] in ("below range", "above range", "flat", "too few rates")]
+    assert told == ["below range", "above range", "flat", "too few rates"]
+    assert [row[:2] for row in page.rows if row[-1].endswith("◯ decides the slope")] == [["1024", "0.0156"]]
+    assert "width 1024 alone decides the slope, which is +0.000 with it and −0.125 without" in page.said("optima")
+
+
 def test_the_answer_comes_first_with_each_verdict_in_words(two_arms):
-    text = Page(render(*two_arms, PROVENANCE)).text
+    text = opened(*two_arms).text
     order = ["✗ does not transfer", "sp was planted.", "✓ transfers", "mup was planted.", "Loss against learning rate"]
     places = [text.index(part) for part in order]
     assert places == sorted(places)
 
 
-def test_diverged_trials_are_listed(diverged):
-    rows = Page(render(*diverged, PROVENANCE)).rows
-    assert sum(row[:2] == ["sp", "256"] and row[-1] == "17" for row in rows) == 6
+def test_confirmed_regrets_stand_beside_the_predicted_ones(two_arms):
+    page = opened(*two_arms, [confirmation(), confirmation(arm="sp", size=256, **AT_END)])
+    assert next(row[:-1] for row in page.rows if row[:2] == ["mup", "512"]) == [
+        "mup",
+        "512",
+        "2−6",
+        "2.4125",
+        "2.3750",
+        "2.4375",
+        "2",
+        "0.0000",
+        "[0.0000, 0.0225]",
+        "0.0075",
+    ]
+    assert ["2", "≥ 0.0125", "[0.0025, ?]", "0.0075", "[0.0015, 0.0175]"] in [row[-5:] for row in page.rows]
+    assert page.said("regret").count("mup: it was confirmed.") == 2
+    unknown = {"measured": None, "predicted": None, "predicted_low": 0.01, "predicted_high": None}
+    lost = confirmation(losses=(2.5, None, None), **unknown)
+    row = next(row for row in opened(*two_arms, [lost]).rows if row[:2] == ["mup", "512"])
+    assert row[3:] == ["2.5000", "diverged", "diverged", "2", "–", "–", "–", "[0.0100, ?]"]
+
+
+def test_an_inconclusive_arm_has_its_plans_with_commands_and_costs(told):
+    page = opened(*told)
+    said = page.said("surer")
+    assert "4 seeds in place of 2: narrower mutransfer sweep --out 'a & b' --seeds 4 64 more trials" in said
+    assert "6.50 × 10¹³ FLOPs" in said
+    assert "more rates mutransfer sweep --out 'a & b' --lrs '2^-12..2^-3' 16 more trials in this arm" in said
+    assert said.count("FLOPs") == 1  # an unknown cost is not a number
+    plan = replace(told[0].arms[2].settling[0], flags=(), trials=0, flops=None)
+    alone = replace(told[0], arms=(*told[0].arms[:2], replace(told[0].arms[2], settling=(plan,))))
+    assert "mutransfer sweep" not in opened(alone, told[1]).said("surer")
+
+
+def test_a_conclusive_arm_is_told_what_its_interval_cannot_know(two_arms):
+    analysis, frame = two_arms
+    said = opened(analysis, frame).said("surer")
+    assert "sp, mup 2 seeds say how much a run varies" in said
+    assert "mutransfer confirm 'results/a & b' --width 512 --arm mup" in said
+    assert "--arm sp" not in said  # its rate does not transfer
+    single = opened(analysis, frame[(frame["seed"] == 0) | (frame["arm"] == "sp")]).said("surer")
+    assert "One seed was trained in mup: one seed cannot see how far another would tilt" in single
+    assert "One seed was trained" not in said
+    checked = opened(analysis, frame, [confirmation()]).said("surer")
+    assert "confirm" not in checked
+    assert "It was checked at width 512, above." in checked
+
+
+def test_arms_stand_side_by_side_where_there_are_several(told):
+    analysis, frame = told
+    page = opened(analysis, frame)
+    rows = [row for row in page.rows if len(row) == 8 and row[5] == "256" and row[0] in ("sp", "mup", "mup_qk")]
+    for row, result in zip(rows, analysis.arms, strict=True):
+        slope = result.transfer_slope
+        assert row[2:4] == [number(slope.estimate, 3, True), interval(slope.ci_low, slope.ci_high, 3, True)]
+        assert row[5:] == ["256", f"{result.optima[-1].loss:.4f}", f"{result.sensitivity[-1].estimate:.4f}"]
+    # the bars: -1.5..1.5 octaves over 144 units
+    drawn = [dict(page.attributes)["cx"]] and [value for name, value in page.attributes if name == "cx"][-3:]
+    assert [float(cx) for cx in drawn] == pytest.approx([72 - 48, 72, 72 + 9.6], abs=0.01)
+
+
+def test_how_forgiving_each_arm_is(told):
+    page = opened(*told)
+    first = next(row for row in page.rows if row[-1] == "> −5.00")
+    assert first == ["sp", "32", "0.1032", "[0.0500, ?]", "≤ −7.25 to −4.75", "≤ −8.00 to −4.00", "> −5.00"]
+    last = [row for row in page.rows if row[-1] == "−5.00 to −4.00"][-1]
+    assert last == ["256", "0.1456", "[0.0500, ?]", "−7.25 to ≥ −4.75", "−8.00 to ≥ −4.00", "−5.00 to −4.00"]
+    assert ["mup", "−0.50", "[−1.00, +1.00]", "−0.250", "[−0.375, −0.125]", "N−0.5, N−1"] in page.rows
+
+
+def test_diverged_and_failed_trials_are_listed(diverged):
+    page = opened(*diverged)
+    assert sum(row[:2] == ["sp", "256"] and row[-1] == "17" for row in page.rows) == 6
+    assert "6 of 112 trials diverged" in page.said("lost")
+    assert ["mup", "64", "0.0312", "1", "RuntimeError: out of memory"] in page.rows
+    calm = Page(render(*diverged, replace(PROVENANCE, failures=())))
+    assert "None failed." in calm.said("lost")
+
+
+def test_conformance_is_a_line(two_arms):
+    assert "19 of 24 claims hold, 2 fail, 3 not run" in opened(*two_arms).said("conformance")
 
 
 def test_provenance_is_complete(two_arms):
-    page = Page(render(*two_arms, PROVENANCE))
+    page = opened(*two_arms)
     wanted = ["mutransfer sweep --out 'a & b'", "1 h 2 min", "3.21 × 10¹⁵ FLOPs", "torch 2.13.0, numpy 2.3.0"]
     for part in [*wanted, "3f9a1c77", "2026-01-02T03:04:05Z", "112", "cpu"]:
-        assert part in page.text
+        assert part in page.said("provenance")
     for row in (["widths", "32, 64"], ["model.depth", "2"], ["model.n_heads", "–"], ["optimizer.eps", "1e-08"]):
         assert row in page.rows
 
 
-def test_figures_are_described_and_tables_have_headers(two_arms):
-    page = Page(render(*two_arms, PROVENANCE))
+def test_figures_are_described_and_tables_have_headers(told):
+    page = opened(*told, [confirmation()])
     described = [value for name, value in page.attributes if name == "aria-label" and "against" in value]
     assert len(described) == 4
-    assert page.tags["thead"] == page.tags["table"] >= 4
+    assert page.tags["thead"] == page.tags["table"] >= 8
+
+
+def test_the_words_are_the_axis_own(two_arms):
+    analysis, frame = two_arms
+    frame = frame.assign(batch_size=frame["width"], width=64)
+    page = opened(replace(analysis, axis="batch_size"), frame, [confirmation()])
+    for section in ("answer", "figure", "optima", "regret", "surer", "forgiving", "lost"):
+        assert "width" not in page.said(section)
+    assert "width" not in " ".join(value or "" for name, value in page.attributes if name == "aria-label")
+    assert "batch sizes 32, 64, 128, 256" in page.text
+    shown = [text for text in texts(page.charts) if "seed" in text]
+    assert all(", batch size " in text for text in shown if "lr" in text)
+    assert "--batch-size 512" in opened(replace(analysis, axis="batch_size"), frame).said("surer")
+
+
+def test_losses_have_the_unit_they_were_trained_in(two_arms):
+    analysis, frame = two_arms
+    frame["setting"] = '{"loss": "squared_error"}'
+    page = opened(analysis, frame)
+    assert "in squared error" in page.text
+    assert "nats" not in page.text
+    assert any("final loss (squared error)" in text for text in texts(page.charts))
+
+
+def test_a_loss_that_not_every_trial_has_is_not_offered(two_arms):
+    analysis, frame = two_arms
+    frame.loc[3, "val_loss"] = float("nan")
+    page = opened(analysis, frame)
+    offered = [value for name, value in page.attributes if name == "value"]
+    assert offered == list(page.charts) == ["final_loss", "mean_loss"]
+
+
+def test_an_optimum_that_is_not_bracketed_has_no_interval_in_any_table(special):
+    analysis, frame = with_optimum(special[0], "mup", 32, ci_low=None, ci_high=None, status="flat"), special[1]
+    assert any(row[-1] == "flat" and row[-3] == "–" for row in opened(analysis, frame).rows)
 
 
 def test_the_page_is_written(two_arms, tmp_path):
-    path = write_report(tmp_path / "report.html", *two_arms, PROVENANCE)
-    assert path.read_text(encoding="utf-8") == render(*two_arms, PROVENANCE)
+    path = write_report(tmp_path / "report.html", *two_arms, PROVENANCE, [confirmation()])
+    assert path.read_text(encoding="utf-8") == render(*two_arms, PROVENANCE, [confirmation()])
 
 
 def test_numbers_as_text():
@@ -180,9 +399,19 @@ def test_numbers_as_text():
     assert interval(1.0, None) == "[1.00, ?]"
     assert interval(None, float("nan")) == "–"
     assert rate(0.00290) == "0.00290"
+    assert (power(-7.0), power(-7.25), power(-0.5, "<N>")) == (
+        "2<sup>−7</sup>",
+        "2<sup>−7.25</sup>",
+        "&lt;N&gt;<sup>−0.50</sup>",
+    )
     assert (span(5.04), span(65), span(7260)) == ("5.0 s", "1 min 5 s", "2 h 1 min")
     assert scientific(3.2e-5) == "3.20 × 10⁻⁵"
+    assert scientific(None) == scientific(float("nan")) == "–"
     assert plain((1, 2.5e-9, None, True)) == "1, 2.5e-09, –, True"
+    assert plain([{"name": "qk", "changes": (("model.qk_norm", True),)}]) == "name qk; changes model.qk_norm, True"
+    nan = float("nan")
+    assert (band(-8.0, -6.0, True, False), band(nan, nan, False, False)) == ("≤ −8.00 to −6.00", "–")
+    assert (edge(-5.0, nan), edge(nan, -9.0), edge(nan, nan)) == ("> −5.00", "≤ −9.00", "–")
 
 
 @pytest.mark.parametrize("missing", ["command", "config", "versions", "devices"])

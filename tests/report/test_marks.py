@@ -9,11 +9,11 @@ import pytest
 
 from mutransfer.report.marks import (
     loss_curves_data,
-    loss_limits,
     optimal_lr_data,
-    regret_data,
-    wider_is_better_data,
+    place,
 )
+from mutransfer.report.worth import regret_data, wider_is_better_data
+from report.planted import AT_END, confirmation
 
 CURVATURE = 0.05
 
@@ -30,14 +30,14 @@ def test_every_trial_is_drawn_and_drawn_as_it_ended(case):
     keys = ["arm", "width", "log2_lr", "seed"]
     for mark, trials in {"trial": frame[~frame["diverged"]], "diverged": frame[frame["diverged"]]}.items():
         drawn = only(data, mark=mark)
-        assert drawn[keys].to_numpy().tolist() == trials[keys].to_numpy().tolist()
+        assert drawn[["arm", "size", "log2_lr", "seed"]].to_numpy().tolist() == trials[keys].to_numpy().tolist()
         np.testing.assert_array_equal(drawn["loss"], trials["final_loss"])
 
 
 def test_a_rate_has_a_mean_if_all_its_seeds_converged(two_arms):
     analysis, frame = two_arms
     frame.loc[only(frame, arm="sp", width=32, log2_lr=-6, seed=1).index, ["diverged", "final_loss"]] = True, np.nan
-    means = only(loss_curves_data(analysis, frame), arm="sp", width=32, mark="mean").set_index("log2_lr")["loss"]
+    means = only(loss_curves_data(analysis, frame), arm="sp", size=32, mark="mean").set_index("log2_lr")["loss"]
     assert means.index.tolist() == [-10, -9, -8, -7, -5, -4]
     assert means[-7] == pytest.approx(only(frame, arm="sp", width=32, log2_lr=-7)["final_loss"].mean())
 
@@ -55,7 +55,7 @@ def test_fitted_curves_and_optima_are_the_analysis_own(two_arms):
     data = loss_curves_data(analysis, frame)
     for result in analysis.arms:
         for optimum in result.optima:
-            mine = only(data, arm=result.arm, width=optimum.width)
+            mine = only(data, arm=result.arm, size=optimum.size)
             drawn = only(mine, mark="optimum").iloc[0]
             assert (drawn["log2_lr"], drawn["ci_low"], drawn["ci_high"], drawn["loss"], drawn["status"]) == (
                 optimum.log2_lr,
@@ -73,20 +73,21 @@ def test_panels_show_every_optimum_but_not_the_losses_near_initialization(two_ar
     analysis, frame = two_arms
     frame.loc[frame["log2_lr"] == -10, "final_loss"] = 5.5
     data = loss_curves_data(analysis, frame)
-    low, high = loss_limits(data)
+    _, panel = place(data)
+    low, high = panel.low, panel.high
     optima = only(data, mark="optimum")["loss"]
     assert low < optima.min()
     assert optima.max() + 0.2 < high < 3.6
 
 
 def test_a_panel_without_a_loss_has_limits(nothing_converged):
-    low, high = loss_limits(loss_curves_data(*nothing_converged))
-    assert low < high
+    _, panel = place(loss_curves_data(*nothing_converged))
+    assert panel.low < panel.high < panel.top
 
 
 @pytest.mark.parametrize(("arm", "slope"), [("sp", -1.0), ("mup", 0.0)])
 def test_the_line_has_the_fitted_slope_through_the_centroid_and_its_band_the_interval(two_arms, arm, slope):
-    line = only(optimal_lr_data(two_arms[0]), arm=arm, mark="line").set_index("log2_width")
+    line = only(optimal_lr_data(two_arms[0]), arm=arm, mark="line").set_index("log2_size")
     line = line[["log2_lr", "ci_low", "ci_high"]]
     assert line.index.tolist() == [5, 6.5, 8]
     rise = line.loc[8] - line.loc[6.5]
@@ -100,7 +101,7 @@ def test_the_line_has_the_fitted_slope_through_the_centroid_and_its_band_the_int
 
 
 def test_the_centroid_leaves_out_optima_that_are_not_bracketed(censored):
-    line = only(optimal_lr_data(censored[0]), arm="sp", mark="line").set_index("log2_width")
+    line = only(optimal_lr_data(censored[0]), arm="sp", mark="line").set_index("log2_size")
     assert line.loc[6.5, "log2_lr"] == pytest.approx(-7.5)  # of -7 and -8, at widths 64 and 128
 
 
@@ -119,7 +120,7 @@ def test_all_optima_are_drawn_whatever_their_status(case):
 
 
 def test_regret_is_the_parabolas(two_arms):
-    data = only(regret_data(*two_arms), arm="sp").set_index("log2_width")
+    data = only(regret_data(*two_arms), arm="sp").set_index("log2_size")
     assert data["known"].to_dict() == {5: "proxy", 6: "fitted", 7: "fitted", 8: "estimated"}
     assert data["nats"].tolist() == pytest.approx([0, CURVATURE, 4 * CURVATURE, 9 * CURVATURE])
     assert data.loc[8, ["ci_low", "ci_high"]].tolist() == pytest.approx([4.5 * CURVATURE, 18 * CURVATURE])
@@ -132,17 +133,17 @@ def without_regret(analysis):
 
 def test_regret_outside_the_fitted_window_is_read_off_the_measured_means(two_arms):
     analysis, frame = two_arms
-    row = only(regret_data(without_regret(analysis), frame), arm="sp", log2_width=8).iloc[0]
+    row = only(regret_data(without_regret(analysis), frame), arm="sp", log2_size=8).iloc[0]
     assert row["known"] == "interpolated"
     assert row["nats"] == pytest.approx(9 * CURVATURE)  # 2^-6 is a measured rate
 
 
 def test_regret_at_a_rate_that_diverged_or_was_not_measured_has_no_number(diverged, two_arms):
     analysis, frame = diverged
-    row = only(regret_data(without_regret(analysis), frame), arm="sp", log2_width=8).iloc[0]
+    row = only(regret_data(without_regret(analysis), frame), arm="sp", log2_size=8).iloc[0]
     assert (row["known"], np.isnan(row["nats"])) == ("diverged", True)
     analysis, frame = two_arms
-    row = only(regret_data(without_regret(analysis), frame[frame["log2_lr"] < -6]), arm="sp", log2_width=8).iloc[0]
+    row = only(regret_data(without_regret(analysis), frame[frame["log2_lr"] < -6]), arm="sp", log2_size=8).iloc[0]
     assert (row["known"], np.isnan(row["nats"])) == ("unknown", True)
 
 
@@ -150,7 +151,7 @@ def test_the_analysis_own_lower_bound_is_drawn_as_one(two_arms):
     analysis, frame = two_arms
     bound = replace(analysis.arms[0].transfer_regret, nats=None, ci_low=0.125, ci_high=None)
     analysis = replace(analysis, arms=(replace(analysis.arms[0], transfer_regret=bound), analysis.arms[1]))
-    row = only(regret_data(analysis, frame), arm="sp", log2_width=8).iloc[0]
+    row = only(regret_data(analysis, frame), arm="sp", log2_size=8).iloc[0]
     assert (row["known"], row["nats"]) == ("at_least", 0.125)
 
 
@@ -159,14 +160,14 @@ def test_regret_of_a_censored_width_is_a_lower_bound_and_of_a_censored_proxy_unk
     assert set(only(regret_data(without_regret(analysis), frame), arm="sp")["known"]) == {"unknown"}
     interior = replace(analysis.arms[0].optima[0], log2_lr=-6.0, status="interior")
     sp = replace(analysis.arms[0], optima=(interior, *analysis.arms[0].optima[1:]))
-    row = only(regret_data(without_regret(replace(analysis, arms=(sp,))), frame), arm="sp", log2_width=8).iloc[0]
+    row = only(regret_data(without_regret(replace(analysis, arms=(sp,))), frame), arm="sp", log2_size=8).iloc[0]
     assert row["known"] == "at_least"
     assert 0 < row["nats"] < 9 * CURVATURE  # the true one: 3 octaves from the optimum at 2^-9
 
 
 def test_wider_is_better_uses_the_best_mean_where_no_optimum_is_bracketed(censored, nothing_converged):
     analysis, frame = censored
-    data = only(wider_is_better_data(analysis, frame), arm="sp").set_index("log2_width")
+    data = only(wider_is_better_data(analysis, frame), arm="sp").set_index("log2_size")
     assert data["known"].to_dict() == {5: "measured", 6: "fitted", 7: "fitted", 8: "measured"}
     assert data.loc[6, "loss"] == analysis.arms[0].optima[1].loss
     means = only(frame, arm="sp", width=256).groupby("log2_lr")["final_loss"].mean()
@@ -174,3 +175,58 @@ def test_wider_is_better_uses_the_best_mean_where_no_optimum_is_bracketed(censor
     lost = wider_is_better_data(*nothing_converged)
     assert set(lost["known"]) == {"unknown"}
     assert lost["loss"].isna().all()
+
+
+def test_marks_stand_where_they_are_measured_but_for_those_off_the_panel(diverged):
+    analysis, frame = diverged
+    frame.loc[(frame["log2_lr"] == -10) & (frame["seed"] == 1), "final_loss"] = 5.5
+    data, panel = place(loss_curves_data(analysis, frame))
+    usual = data[(data["mark"] != "diverged") & ~data["above"]]
+    np.testing.assert_array_equal(usual[["x", "y"]], usual[["log2_lr", "loss"]])
+    above = data[data["above"]]
+    assert set(above["mark"]) == {"trial"}
+    assert set(above["y"]) == {panel.high}
+    assert (above["loss"] == 5.5).sum() == 8
+    lost = only(data, mark="diverged")
+    assert lost["y"].between(panel.high, panel.top, inclusive="neither").all()
+    assert panel.failed == (256,)
+    assert len(set(lost["x"])) == len(lost)  # seeds stand side by side
+    assert abs(lost["x"] - lost["log2_lr"]).max() < 0.5
+
+
+def test_without_diverged_trials_there_is_no_band(two_arms):
+    _, panel = place(loss_curves_data(*two_arms))
+    assert (panel.failed, panel.top) == ((), panel.high)
+
+
+def test_a_ring_is_about_the_size_that_alone_decides(special):
+    analysis, frame = special
+    for data, size in ((loss_curves_data(analysis, frame), "size"), (optimal_lr_data(analysis), "log2_size")):
+        ring = only(data, mark="leverage")
+        optimum = only(data, mark="optimum", arm="mup").iloc[-1]
+        assert ring[["arm", size, "log2_lr"]].to_numpy().tolist() == [["mup", optimum[size], optimum["log2_lr"]]]
+
+
+def confirmed(two_arms, **changes):
+    return regret_data(*two_arms, [confirmation(**changes)]).iloc[-1]
+
+
+def test_a_confirmed_regret_is_the_measured_one_at_its_size(two_arms):
+    row = confirmed(two_arms)
+    assert row[["arm", "log2_size", "known", "nats", "ci_low", "ci_high"]].tolist() == [
+        *("mup", 9.0, "confirmed"),
+        *(0.0, 0.0, 0.0225),
+    ]
+    assert len(regret_data(*two_arms)) == len(regret_data(*two_arms, [confirmation()])) - 1
+
+
+def test_what_a_confirmation_cannot_say_has_no_number(two_arms):
+    row = confirmed(two_arms, **AT_END)
+    assert (row["known"], row["nats"], row["ci_low"]) == ("confirmed_at_least", pytest.approx(0.0125), 0.0025)
+    assert np.isnan(row["ci_high"])
+    row = confirmed(two_arms, measured=None)  # no seed was repeated
+    assert (row["known"], row["nats"], np.isnan(row["ci_low"])) == ("confirmed", 0.0, True)
+    row = confirmed(two_arms, losses=(2.4, None, 2.5), measured=None)
+    assert (row["known"], np.isnan(row["nats"])) == ("confirmed_diverged", True)
+    row = confirmed(two_arms, losses=(None, 2.4, None), measured=None)
+    assert (row["known"], np.isnan(row["nats"])) == ("confirmed_unknown", True)

@@ -7,6 +7,7 @@ import sys
 
 from mutransfer.report.figures import draw
 from mutransfer.report.files import save_figures, svg
+from report.planted import confirmation
 
 
 def test_each_figure_is_saved_as_svg_and_png_and_nothing_else(two_arms, tmp_path):
@@ -14,6 +15,14 @@ def test_each_figure_is_saved_as_svg_and_png_and_nothing_else(two_arms, tmp_path
     names = {f"{n}.{k}" for n in ("loss_curves", "optimal_lr", "regret", "wider_is_better") for k in ("svg", "png")}
     assert {path.name for path in paths} == {path.name for path in (tmp_path / "figures").iterdir()} == names
     assert all(path.stat().st_size > 1000 for path in paths)
+
+
+def test_a_confirmation_is_drawn_into_the_saved_regret_and_nothing_else(two_arms, tmp_path):
+    without = save_figures(*two_arms, tmp_path / "without")
+    confirmed = save_figures(*two_arms, tmp_path / "with", [confirmation()])
+    pairs = zip(without, confirmed, strict=True)
+    differ = {one.stem for one, other in pairs if one.read_bytes() != other.read_bytes()}
+    assert differ == {"regret"}
 
 
 def test_the_same_input_gives_the_same_bytes(diverged, tmp_path):

@@ -35,6 +35,8 @@ class Result:
     final_loss: float | None
     val_loss: float | None
     mean_loss: float | None
+    attention_logit: float | None
+    output_log_z: float | None
     diverged: bool
     diverged_step: int | None
     wall_s: float
@@ -92,7 +94,8 @@ class FakeTrain:
         os.close(descriptor)
         curve = np.linspace(5.5, 2.0, trial.steps, dtype=np.float32)
         started = "2026-01-01T00:00:00+00:00"
-        return Result(curve, 5.5, loss, loss, loss, diverged, 7 if diverged else None, 0.5, 1000, device, started)
+        step = 7 if diverged else None
+        return Result(curve, 5.5, loss, loss, loss, loss, loss, diverged, step, 0.5, 1000, device, started)
 
     def _wait_for_party(self) -> None:
         here = Path(self.calls + ".party")

@@ -29,6 +29,12 @@ def test_tied_embeddings_still_multiply() -> None:
     assert count_params(untied) - count_params(tied) == 256 * 128
 
 
+def test_the_mlp_by_hand() -> None:
+    model = ModelConfig(architecture="mlp", window=4, width=128, depth=3, vocab=256)
+    assert count_matmul_params(model) == 2 * 128**2 + 128 * 256
+    assert count_params(model) == 4 * 256 * 128 + 2 * 128**2 + 128 * 256
+
+
 def test_flops_by_hand() -> None:
     config = SweepConfig(steps=10, batch_size=4, model=ModelConfig(depth=2, context=64))
     trial = config.trial(config.arms[0], 128, 0.01, 0)
@@ -43,6 +49,10 @@ def test_flops_by_hand() -> None:
         GPT2,
         LLAMA,
         *(
+            ModelConfig(architecture="mlp", window=window, depth=depth)
+            for window, depth in itertools.product((1, 4), (1, 3))
+        ),
+        *(
             ModelConfig(norm=norm, norm_gain=gain, bias=bias, qk_norm=True, activation=activation, n_kv_heads=2)
             for norm, gain, bias, activation in itertools.product(
                 ("layernorm", "rmsnorm"), (False, True), (False, True), ("gelu", "swiglu")
@@ -52,22 +62,24 @@ def test_flops_by_hand() -> None:
 )
 def test_parameters_are_those_of_the_module(model: ModelConfig) -> None:
     torch = pytest.importorskip("torch")
-    from mutransfer.models.transformer import Transformer
+    from mutransfer.models import TokenMLP, Transformer
 
     with torch.device("meta"):
-        module = Transformer(model)
+        module = TokenMLP(model) if model.architecture == "mlp" else Transformer(model)
     assert count_params(model) == sum(parameter.numel() for parameter in module.parameters())
 
 
-def test_flops_are_those_that_torch_counts() -> None:
+@pytest.mark.parametrize("architecture", ["transformer", "mlp"])
+def test_flops_are_those_that_torch_counts(architecture: str) -> None:
     torch = pytest.importorskip("torch")
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    from mutransfer.models.transformer import Transformer
+    from mutransfer.models import TokenMLP, Transformer
 
-    config = SweepConfig(steps=1, batch_size=2, model=ModelConfig(width=64))
-    module = Transformer(dataclasses.replace(config.model, width=64))
+    model = ModelConfig(architecture=architecture, depth=3)
+    config = SweepConfig(steps=1, batch_size=2, model=model)
+    module = {"transformer": Transformer, "mlp": TokenMLP}[architecture](dataclasses.replace(model, width=64))
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         module(torch.zeros(2, 64, dtype=torch.long)).sum().backward()
     assert counter.get_total_flops() == pytest.approx(

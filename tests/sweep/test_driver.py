@@ -84,7 +84,7 @@ def test_the_record_is_on_disk_before_optuna_is_told(out: Path, train: FakeTrain
 
 def test_the_dearest_trials_go_first(out: Path, train: FakeTrain) -> None:
     seen: list[int] = []
-    sweep(small(out), train, lambda e: seen.append(e.trial.width) if isinstance(e, events.Dispatched) else None)
+    sweep(small(out), train, lambda e: seen.append(e.trial.cell.size) if isinstance(e, events.Dispatched) else None)
     assert seen == sorted(seen, reverse=True)
 
 

@@ -11,7 +11,7 @@ from mutransfer import records
 from mutransfer.sweep import executors
 from mutransfer.sweep.executors import gpu_slots, local_slots
 from mutransfer.sweep.plan import estimate, plan_trials, time_trials
-from mutransfer.sweep.planned import flops_at
+from mutransfer.sweep.planned import cell_flops, cells
 
 from .fake_training import CORPUS, FakeTrain
 from .fakes import measured, small, sweep
@@ -19,10 +19,11 @@ from .fakes import measured, small, sweep
 
 def test_a_plan_counts_what_then_runs(tmp_path: Path) -> None:
     config = small(tmp_path)
-    plan = estimate(config, {32: 1.0, 64: 3.0}, slots=2)
+    narrow, wide = cells(config)
+    plan = estimate(config, {narrow: 1.0, wide: 3.0}, slots=2)
     assert plan.trials == 12
     assert plan.seconds == 6 * (1.0 + 3.0) / 2
-    assert plan.flops == 6 * (flops_at(config, 32) + flops_at(config, 64))
+    assert plan.flops == 6 * (cell_flops(config, narrow) + cell_flops(config, wide))
     ids = {trial.trial_id for trial in plan_trials(config, CORPUS.fingerprint)}
     sweep(config, FakeTrain(os.devnull))
     assert set(measured(tmp_path)) == ids
@@ -31,7 +32,8 @@ def test_a_plan_counts_what_then_runs(tmp_path: Path) -> None:
 
 
 def test_an_untimed_width_has_no_time(tmp_path: Path) -> None:
-    assert estimate(small(tmp_path), {32: 1.0}, slots=1).seconds is None
+    config = small(tmp_path)
+    assert estimate(config, {cells(config)[0]: 1.0}, slots=1).seconds is None
 
 
 def test_timings_are_of_the_right_size(tmp_path: Path) -> None:
@@ -41,7 +43,7 @@ def test_timings_are_of_the_right_size(tmp_path: Path) -> None:
 
     config = small(tmp_path, widths=(32, 64), steps=150, batch_size=4)
     timings = time_trials(config, load_corpus("stdlib"), "cpu", train_trials)
-    assert set(timings) == {32, 64}
+    assert set(timings) == set(cells(config))
     assert all(0.05 < seconds < 60 for seconds in timings.values())
 
 

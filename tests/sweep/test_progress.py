@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from mutransfer.sweep.driver import TrialsFailedError
+from mutransfer.sweep.planned import cells
 from mutransfer.sweep.progress import LiveTable, PlainLines, Tally, describe, format_rate, format_seconds, watch
 
 from .fake_training import FakeTrain, loss_of
@@ -24,12 +25,12 @@ def test_the_tally_agrees_with_the_sweep(tmp_path: Path) -> None:
     sweep(config, FakeTrain(os.devnull), tally.update)
     assert (tally.done, tally.total, tally.diverged) == (12, 12, 4)
     assert tally.seconds_left() == 0
-    for width in config.widths:
+    for cell in cells(config):
         means = {
-            lr: sum(loss_of(config.trial(config.arms[0], width, lr, seed)) for seed in range(2)) / 2
+            lr: sum(loss_of(config.trial(cell.arm, cell.size, lr, seed)) for seed in range(2)) / 2
             for lr in (2.0**-8, 2.0**-6)
         }
-        best = tally.best("mup", width)
+        best = tally.best(cell)
         assert best is not None
         assert best.lr == min(means, key=means.__getitem__)
         assert best.loss == pytest.approx(min(means.values()))

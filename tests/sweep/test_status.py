@@ -15,7 +15,7 @@ import pytest
 from mutransfer.sweep.driver import TrialsFailedError
 from mutransfer.sweep.events import Appended, Event
 from mutransfer.sweep.lock import DriverLock, is_held, read_holder
-from mutransfer.sweep.planned import flops_at
+from mutransfer.sweep.planned import cell_flops, cells
 from mutransfer.sweep.status import status
 
 from .fake_training import FakeTrain
@@ -36,9 +36,10 @@ def test_a_sweep_under_way(tmp_path: Path) -> None:
     assert third.driver is not None
     assert third.driver.pid == os.getpid()
     assert len(third.running) == 1
-    ratio = flops_at(small(tmp_path), 32) / flops_at(small(tmp_path), 64)
+    narrow, wide = (cell_flops(small(tmp_path), cell) for cell in cells(small(tmp_path)))
+    ratio = narrow / wide
     assert third.seconds_left == pytest.approx((3 + 6 * ratio) * 0.5)
-    assert [(cell.width, cell.done, cell.to_run) for cell in third.cells] == [(32, 0, 6), (64, 3, 3)]
+    assert [(cell.size, cell.done, cell.to_run) for cell in third.cells] == [(32, 0, 6), (64, 3, 3)]
 
 
 def test_a_finished_sweep(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.data import Corpus, load_corpus, sample_batch
 from mutransfer.training import train
-from mutransfer.training.trainer import build, find_divergence, make_optimizer, train_step
+from mutransfer.training.trainer import build, make_optimizer, train_step
 
 SWEEP = SweepConfig(steps=40, batch_size=4, eval_batches=2, base_width=32, model=ModelConfig(head_dim=8, context=16))
 
@@ -52,7 +52,8 @@ from mutransfer.data import load_corpus
 from mutransfer.training import train
 torch.set_num_threads(2)
 (result,) = train([trial(width=64)], load_corpus({spec!r}), "cpu")
-print(result.train_losses.tobytes().hex(), result.val_loss.hex())
+measured = (result.val_loss, result.attention_logit, result.output_log_z)
+print(result.train_losses.tobytes().hex(), *(number.hex() for number in measured))
 """
 
 
@@ -60,8 +61,8 @@ def test_the_same_trial_gives_the_same_bits_in_another_process(corpus: Corpus) -
     (mine,) = train([trial(width=64)], corpus, "cpu")
     script = SCRIPT.format(folder=str(Path(__file__).parent), spec=corpus.name)
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert mine.val_loss is not None
-    assert run.stdout.split() == [mine.train_losses.tobytes().hex(), mine.val_loss.hex()]
+    measured = (mine.val_loss, mine.attention_logit, mine.output_log_z)
+    assert run.stdout.split() == [mine.train_losses.tobytes().hex(), *(number.hex() for number in measured if number)]
 
 
 def test_a_trial_on_the_cpu_has_one_thread_and_gives_the_others_back(
@@ -105,23 +106,43 @@ def test_divergence_is_a_result_with_its_step_and_no_losses_after_it(corpus: Cor
     assert result.diverged_step is not None
     assert len(result.train_losses) == result.diverged_step + 1
     assert result.final_loss is result.val_loss is result.mean_loss is None
+    assert result.attention_logit is result.output_log_z is None
 
 
-def test_where_a_run_has_diverged() -> None:
-    falling = np.linspace(5, 2, 100)
-    assert find_divergence(falling, 10) is None
-    nan = falling.copy()
-    nan[37] = np.nan
-    assert find_divergence(nan, 10) == 37
-    inf = falling.copy()
-    inf[0] = np.inf
-    assert find_divergence(inf, 10) == 0
-    spike = falling.copy()
-    spike[50] = 20.0
-    assert find_divergence(spike, 10) is None, "one bad batch is no divergence"
-    risen = np.concatenate([[5.0], np.full(99, 6.0)])
-    assert find_divergence(risen, 10) == 19
-    assert find_divergence(risen, 60) == 60, "during warmup a run may stand above its start"
+def test_the_z_loss_moves_the_run_and_not_what_is_reported_of_its_start(corpus: Corpus) -> None:
+    plain, held = train([trial(), trial(z_loss=0.1)], corpus, "cpu")
+    assert held.init_loss == plain.init_loss
+    assert held.train_losses[1] != plain.train_losses[1]
+    assert plain.output_log_z is not None
+    assert held.output_log_z is not None
+    assert abs(held.output_log_z) < abs(plain.output_log_z)
+
+
+def test_squared_error_starts_at_one_under_a_zero_readout_and_falls(corpus: Corpus) -> None:
+    (result,) = train([trial(loss="squared_error", steps=100)], corpus, "cpu")
+    assert result.init_loss == 1.0
+    assert result.final_loss is not None
+    assert 0 < result.final_loss < 0.8
+    assert result.val_loss == pytest.approx(result.final_loss, abs=0.1)
+    assert result.output_log_z is None
+    assert result.attention_logit is not None
+
+
+def test_squared_error_diverges_where_it_rises_above_its_start(corpus: Corpus) -> None:
+    sgd = OptimizerConfig(name="sgd")
+    (result,) = train([trial(1e3, loss="squared_error", optimizer=sgd)], corpus, "cpu")
+    assert result.diverged
+    assert result.val_loss is result.attention_logit is result.output_log_z is None
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+def test_the_mlp_learns(corpus: Corpus, loss: str) -> None:
+    model = ModelConfig(architecture="mlp", context=16)
+    (result,) = train([trial(2**-6, model=model, loss=loss, steps=100)], corpus, "cpu")
+    assert result.final_loss is not None
+    assert result.final_loss < 0.8 * result.init_loss
+    assert result.attention_logit is None
+    assert (result.output_log_z is None) == (loss == "squared_error")
 
 
 def test_final_loss_is_over_the_last_part_of_the_steps(corpus: Corpus) -> None:
@@ -153,6 +174,8 @@ def test_final_loss_is_over_the_last_part_of_the_steps(corpus: Corpus) -> None:
         {"batch_size": 5},
         {"steps": 41},
         {"base_width": 16},
+        {"loss": "squared_error"},
+        {"z_loss": 1e-2},
     ],
     ids=str,
 )
@@ -161,6 +184,14 @@ def test_every_choice_changes_the_run(corpus: Corpus, change: dict[str, object])
     runs = train([trial(width=64, model=rich), trial(width=64, model=rich, **change)], corpus, "cpu")
     assert runs[0].final_loss != runs[1].final_loss
     assert runs[1].final_loss is not None
+
+
+def test_depth_is_counted_from_the_base_depth(corpus: Corpus) -> None:
+    by_depth = dataclasses.replace(trial(base_depth=2), parametrization="depth_mup")
+    trials = [trial(), by_depth, dataclasses.replace(by_depth, base_depth=1)]
+    plain, at_base, above_it = train(trials, corpus, "cpu")
+    assert (plain.train_losses == at_base.train_losses).all()
+    assert above_it.final_loss != at_base.final_loss
 
 
 def test_epsilon_may_be_left_as_it_is_at_every_width(corpus: Corpus) -> None:

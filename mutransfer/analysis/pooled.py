@@ -1,0 +1,153 @@
+"""The minima of an arm's curves fitted together, as curves of one shape:
+
+    loss = u_s + c_w + a_w (t^2 + (b + b_w) t^3 + d t^4),   t = log2 lr - m_w,   a_w = 0.025 exp(alpha + alpha_w)
+
+with seed offsets u_s as in the quartic, by Gauss and Newton's method from the quartics' minima, with their weights.
+What a width says of skew and peakedness serves all, so that slopes have a quarter to a third less error than through
+minima fitted one by one (results/calibration/methods.md). A single width's minimum is safer by itself: where curves
+have a cliff, a wrong shape moves all minima alike, which leaves the slope alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mutransfer.analysis.curve import Array
+from mutransfer.analysis.interval import Estimate
+from mutransfer.analysis.noise import SINGLE_TILT, TILT_DF, Noise, repeated_noise, residual_noise, tilt
+from mutransfer.analysis.quartic import (
+    CURVATURE,
+    DISCREPANCY,
+    OBSERVED_EXCESS,
+    SEED_OFFSET,
+    TYPICAL_CURVATURE,
+    WINDOW_ALWAYS,
+    Quartic,
+)
+
+OWN_CURVATURE = 0.25
+"""Prior standard deviation of alpha_w: 0.1 over five measured curves, more over others."""
+OWN_SKEW = 0.04
+"""Prior standard deviation of b_w, 1/octave."""
+CURVATURE_SPREAD = 0.6
+"""Prior standard deviation of alpha."""
+SKEW = 0.15
+"""Prior standard deviation of b, 1/octave."""
+PEAKEDNESS = 0.05
+"""Prior standard deviation of d, 1/octave^2."""
+SHAPE = 0.6
+"""The part of the posterior's shape variance that is counted, as for single minima."""
+STEPS = 6
+LONGEST_STEP = 0.5
+"""Of a minimum, octaves."""
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """The optima of several sizes and how sure they are together."""
+
+    log2_lr: Array
+    noise: Array
+    """Covariance from noise, size x size."""
+    df: float
+    """Degrees of freedom of that."""
+    shape: Array
+    """Covariance from the curves' shape."""
+
+    def planned(self, more: float, added: Array) -> Located:
+        """With `more` times the seeds, and with sizes whose optima are expected at `added`, as sure as those here."""
+        old, new = len(self.log2_lr), len(added)
+
+        def widened(covariance: Array) -> Array:
+            own = float(np.trace(covariance)) / old
+            common = (float(covariance.sum()) - own * old) / max(1, old * (old - 1))
+            wide = np.full((old + new, old + new), common)
+            np.fill_diagonal(wide, own)
+            wide[:old, :old] = covariance
+            return wide
+
+        df = self.df * more
+        return Located(np.append(self.log2_lr, added), widened(self.noise) / more, df, widened(self.shape))
+
+    def combination(self, weights: Array) -> Estimate:
+        """sum weights * log2_lr."""
+        noise, shape = (float(weights @ covariance @ weights) for covariance in (self.noise, self.shape))
+        return Estimate(float(weights @ self.log2_lr), ((noise, self.df), (max(0.0, shape), math.inf)))
+
+
+def common_df(variances: Array, df: Array) -> float:
+    """Degrees of freedom of a sum of variances that are as good as one estimate, because they share most of it."""
+    total = float(variances.sum())
+    return 1 / float(variances / total @ (1 / df)) if total > 0 and not np.isinf(df).all() else math.inf
+
+
+def pool(quartics: Sequence[Quartic]) -> Located | None:
+    """The minima of curves of one shape. None where the fit leaves the rates that were run; every quartic must have a
+    minimum."""
+    windows = [quartic.points for quartic in quartics]
+    repeated = repeated_noise(windows)
+    noises = repeated or residual_noise(quartics)
+    width = np.repeat(np.arange(len(windows)), [len(points.rate) for points in windows])
+    sigma2 = np.array([noise.variance for noise in noises])[width]
+    loss = np.concatenate([points.losses[points.seed, points.rate] for points in windows])
+    x = np.concatenate([points.center + points.z[points.rate] for points in windows])
+    observed = np.concatenate(
+        [(OBSERVED_EXCESS * points.excess * (abs(points.z) > WINDOW_ALWAYS))[points.rate] for points in windows]
+    )
+    runs = np.concatenate([points.runs_at[points.rate] for points in windows])
+    own = (width[:, None] == np.arange(len(windows))).astype(np.float64)
+    seeds = np.concatenate([points.seed for points in windows])
+    offsets = np.concatenate([own * (seeds == seed)[:, None] for seed in range(int(seeds.max()) + 1)], axis=1)
+
+    levels, minima, curvatures, skews = np.arange(4 * len(windows)).reshape(4, -1)
+    theta = np.zeros(4 * len(windows) + 3 + offsets.shape[1])
+    theta[minima] = [quartic.minimum for quartic in quartics]
+    theta[levels] = [float(quartic(minimum)) for quartic, minimum in zip(quartics, theta[minima], strict=True)]
+    bends = [quartic.derivative(minimum, 2) / 2 for quartic, minimum in zip(quartics, theta[minima], strict=True)]
+    theta[curvatures] = np.log(np.clip(bends, *CURVATURE) / TYPICAL_CURVATURE)
+    shared = slice(4 * len(windows), 4 * len(windows) + 3)
+    theta[shared.start] = theta[curvatures].mean()
+    theta[curvatures] -= theta[shared.start]
+    precision = np.zeros(len(theta))
+    precision[curvatures], precision[skews] = OWN_CURVATURE**-2, OWN_SKEW**-2
+    precision[shared] = CURVATURE_SPREAD**-2, SKEW**-2, PEAKEDNESS**-2
+    precision[shared.stop :] = SEED_OFFSET**-2
+
+    for _ in range(STEPS):
+        alpha, b, d = theta[shared]
+        t = x - theta[minima][width]
+        a = TYPICAL_CURVATURE * np.exp(alpha + theta[curvatures])[width]
+        skew = (b + theta[skews])[width]
+        excess = a * t**2 * (1 + skew * t + d * t**2)
+        by_minimum = -a * (2 * t + 3 * skew * t**2 + 4 * d * t**3)
+        columns = [own, own * by_minimum[:, None], own * excess[:, None], own * (a * t**3)[:, None]]
+        jacobian = np.column_stack([*columns, excess, a * t**3, a * t**4, offsets])
+        weights = 1 / (sigma2 + runs * (DISCREPANCY * np.maximum(excess, observed)) ** 2)
+        posterior = np.linalg.inv((jacobian.T * weights) @ jacobian + np.diag(precision))
+        influence = posterior @ (jacobian.T * weights)
+        residuals = loss - theta[levels][width] - excess - offsets @ theta[shared.stop :]
+        step = influence @ residuals - posterior @ (precision * theta)
+        step[minima] = np.clip(step[minima], -LONGEST_STEP, LONGEST_STEP)
+        theta += step
+    if not all(points.low < m < points.high for points, m in zip(windows, theta[minima], strict=True)):
+        return None
+
+    by_run = influence[minima]
+    of_noise = by_run * sigma2 @ by_run.T
+    kappa = Noise(SINGLE_TILT, TILT_DF)
+    if repeated:
+        kappa = tilt(
+            (points, np.bincount(points.rate, by_run[w, width == w], len(points.z)).astype(np.float64), noise)
+            for w, (points, noise) in enumerate(zip(windows, noises, strict=True))
+        )
+    df = common_df(np.diag(of_noise), np.array([noise.df for noise in noises]))
+    return Located(
+        log2_lr=theta[minima],
+        noise=kappa.variance * of_noise,
+        df=1 / (1 / df + 1 / kappa.df),
+        shape=SHAPE * (posterior[np.ix_(minima, minima)] - of_noise),
+    )

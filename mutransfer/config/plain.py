@@ -1,0 +1,60 @@
+"""Configs as plain JSON data, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from mutransfer.config.arm import Arm
+from mutransfer.config.sweep import EXTENSIONS, PARTS, RESOURCES, SweepConfig
+
+T = TypeVar("T")
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A config as plain JSON data."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def sweep_from_json(data: Mapping[str, Any]) -> SweepConfig:
+    """The SweepConfig that `to_json` wrote. Raises ValueError on a field it does not know or lacks."""
+    return _from_json(SweepConfig, data)
+
+
+def _from_json(cls: type[T], data: Mapping[str, Any]) -> T:
+    names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if set(data) != names:
+        odd = sorted(set(data) ^ names)
+        raise ValueError(
+            f"found a {cls.__name__} that differs in the fields {', '.join(odd)}; it is of another version"
+        )
+    if "variants" in data:
+        data = {**data, "variants": [_arm_from_json(entry) for entry in data["variants"]]}
+    values = {
+        name: _from_json(PARTS[name], value) if name in PARTS else tuple(value) if isinstance(value, list) else value
+        for name, value in data.items()
+    }
+    return cls(**values)
+
+
+def _arm_from_json(data: Mapping[str, Any]) -> Arm:
+    changes = tuple((str(name), tuple(value) if isinstance(value, list) else value) for name, value in data["changes"])
+    return Arm(data["name"], data["parametrization"], changes)
+
+
+def differing_fields(one: SweepConfig, other: SweepConfig) -> list[str]:
+    """Dotted names of the fields in which two sweeps differ beyond resources and extensions."""
+    free = {*RESOURCES, *EXTENSIONS}
+    flat_one, flat_other = flatten(to_json(one)), flatten(to_json(other))
+    return [name for name in flat_one if name not in free | {"model.width"} and flat_one[name] != flat_other[name]]
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat

@@ -1,0 +1,82 @@
+"""What the interval of a conclusive arm cannot know, and how to check it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from mutransfer.analysis import Analysis, ArmResult
+from mutransfer.analysis.confirmation import Confirmation
+from mutransfer.analysis.noise import single_seed_note
+from mutransfer.config import AXES
+
+INCONCLUSIVE, TRANSFERS = "inconclusive", "transfers"
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """What is unknown of some arms, and the commands that would find out."""
+
+    arms: tuple[str, ...]
+    text: str
+    commands: tuple[str, ...]
+
+
+def unknowns(
+    analysis: Analysis, frame: pd.DataFrame, confirmations: Sequence[Confirmation], folder: str
+) -> tuple[Unknown, ...]:
+    """One for all conclusive arms of which the same is unknown. A command is given for each arm that transfers and was
+    not confirmed; where none transfers there is no rate to check."""
+    confirmed = {result.arm: sorted(c.size for c in confirmations if c.arm == result.arm) for result in analysis.arms}
+    found: dict[str, list[ArmResult]] = {}
+    for result in analysis.arms:
+        if result.verdict != INCONCLUSIVE:
+            seeds = int(frame.loc[frame["arm"] == result.arm, "seed"].nunique())
+            found.setdefault(_text(result, seeds, confirmed[result.arm], analysis.axis), []).append(result)
+    return tuple(
+        Unknown(
+            arms=tuple(result.arm for result in results),
+            text=text,
+            commands=tuple(
+                _command(result, analysis.axis, folder, several=len(analysis.arms) > 1)
+                for result in results
+                if result.verdict == TRANSFERS and not confirmed[result.arm]
+            ),
+        )
+        for text, results in found.items()
+    )
+
+
+def single_seed(frame: pd.DataFrame) -> str | None:
+    """What the intervals of arms with one seed cannot know; None where every arm has more."""
+    seeds = frame.groupby("arm", sort=False)["seed"].nunique()
+    arms = [str(arm) for arm in seeds.index[seeds == 1]]
+    note = single_seed_note(1)
+    return f"One seed was trained in {', '.join(arms)}: {note} (--seeds 2)." if arms else None
+
+
+def _text(result: ArmResult, seeds: int, confirmed: Sequence[int], axis: str) -> str:
+    names, horizon = AXES[axis], result.horizon
+    low, high = result.optima[0].size, result.optima[-1].size
+    noise = (
+        "All trials had one seed, see above."
+        if seeds == 1
+        else f"{seeds} seeds say how much a run varies; they are the same ones at every {names.word}."
+    )
+    checked = f" It was checked at {names.word} {' and '.join(map(str, confirmed))}, above." if confirmed else ""
+    varied = "" if axis in ("steps", "batch_size") else f" of {horizon.steps} steps of {horizon.batch_size} sequences"
+    return (
+        f"{noise} The interval is about {names.words} {low} to {high} and about training{varied} on {horizon.data}. "
+        f"Whether the line goes on straight beyond {high}, and how the rate moves with longer training, no interval "
+        f"from these trials can know.{checked}"
+    )
+
+
+def _command(result: ArmResult, axis: str, folder: str, *, several: bool) -> str:
+    """Twice as far as was measured."""
+    flag = axis.replace("_", "-")
+    arm = f" --arm {shlex.quote(result.arm)}" if several else ""
+    return f"mutransfer confirm {shlex.quote(folder)} --{flag} {2 * result.optima[-1].size}{arm}"

@@ -1,0 +1,64 @@
+"""The confirmations inside a result, `confirm/ARM-AXIS=SIZE/`: each a sweep of three rates in one arm at one size, with
+a folder of its own, so that it resumes, extends and has a status as any sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+
+from mutransfer import records
+from mutransfer.analysis.confirmation import Confirmation, confirmation
+from mutransfer.analysis.transfer import Analysis
+from mutransfer.checks import one_of
+from mutransfer.config import SweepConfig
+from mutransfer.sweep.folder import ResultFolder, read_origin
+
+FOLDER = "confirm"
+
+
+def confirmation_sweep(result: Path, config: SweepConfig, arm: str, size: int, lr: float) -> SweepConfig:
+    """The sweep that trains an arm of a result at a size, at half of `lr`, at `lr` and at double."""
+    arms = {each.name: each for each in config.arms}
+    one_of("arm", arm, arms)
+    return dataclasses.replace(
+        config.for_arm(arms[arm]).at(size),
+        lrs=(lr / 2, lr, 2 * lr),
+        search="grid",
+        out=str(result / FOLDER / f"{arm.replace('/', '_')}-{config.axis}={size}"),
+    )
+
+
+def confirmed_lr(folder: ResultFolder) -> float | None:
+    """The middle one of the rates that a confirmation was last begun at; None where there is none."""
+    origin = read_origin(folder)
+    return None if origin is None else sorted(origin.sweeps[-1].config.lrs)[1]
+
+
+def read_confirmation(folder: ResultFolder, analysis: Analysis, frame: pd.DataFrame) -> Confirmation | None:
+    """What a confirmation says, at the rates it was last begun at.
+
+    Args:
+        folder: inside a result.
+        analysis, frame: of the result.
+
+    Returns None where no seed has been run at all three. Raises ValueError where the files are corrupt, or where the
+    trials differ from the result's in more than rate, seed and size.
+    """
+    origin = read_origin(folder)
+    recorded = records.read(folder.records) if origin is not None and folder.records.exists() else []
+    if origin is None or not recorded:
+        return None
+    trials = records.to_frame(recorded, analysis.axis)
+    trials = trials[trials["lr"].isin(origin.sweeps[-1].config.lrs)]
+    return None if trials.empty else confirmation(analysis, trials=trials, frame=frame)
+
+
+def read_confirmations(result: Path, analysis: Analysis, frame: pd.DataFrame) -> tuple[Confirmation, ...]:
+    """Every confirmation inside a result that has a seed at all three rates, by arm and size. Raises as
+    `read_confirmation`."""
+    folders = [ResultFolder(path.parent) for path in (result / FOLDER).glob("*/config.json")]
+    found = [each for folder in folders if (each := read_confirmation(folder, analysis, frame)) is not None]
+    order = [arm.arm for arm in analysis.arms]
+    return tuple(sorted(found, key=lambda each: (order.index(each.arm), each.size)))

@@ -1,0 +1,128 @@
+"""Arms that change the config, and sweeps along other axes than width."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mutransfer import records
+from mutransfer.config import AXES, Arm, SweepConfig, sweep_from_json, to_json
+from mutransfer.result import read_result
+from mutransfer.sweep.search import count_missing
+
+from .fake_training import FakeTrain
+from .fakes import small, sweep
+
+SIZES = {"depth": (1, 2, 4), "batch_size": (2, 4, 8), "steps": (4, 8, 16)}
+
+
+def along(out: Path, axis: str, **changes: Any) -> SweepConfig:
+    sizes = {AXES[axis].sizes: SIZES[axis]}
+    return dataclasses.replace(small(out, **changes), widths=(32,), **sizes)
+
+
+@pytest.mark.parametrize("axis", SIZES)
+def test_a_sweep_along_an_axis_varies_that_alone(tmp_path: Path, axis: str) -> None:
+    config = along(tmp_path, axis)
+    sweep(config, FakeTrain(os.devnull))
+    recorded = records.read(tmp_path / "records.jsonl")
+    assert {getattr(record, axis) for record in recorded} == set(SIZES[axis])
+    assert len(recorded) == len(SIZES[axis]) * len(config.lrs) * config.seeds
+    result = read_result(tmp_path)
+    assert result.analysis.axis == axis
+    assert [optimum.size for optimum in result.analysis.arms[0].optima] == list(SIZES[axis])
+    again = sweep(config, FakeTrain(os.devnull))
+    assert again.ran == 0
+
+
+def test_the_axes_own_field_gives_way_to_the_sizes(tmp_path: Path) -> None:
+    trial = along(tmp_path, "steps").trial(Arm("mup", "mup"), 16, 0.1, 0)
+    assert trial.steps == 16
+    trial = along(tmp_path, "depth").trial(Arm("mup", "mup"), 4, 0.1, 0)
+    assert (trial.model.depth, trial.model.width, trial.base_depth) == (4, 32, 2)
+
+
+def test_a_folder_is_extended_along_its_axis_and_no_other(tmp_path: Path) -> None:
+    config = along(tmp_path, "depth")
+    sweep(config, FakeTrain(os.devnull))
+    deeper = dataclasses.replace(config, depths=(2, 8))
+    assert sweep(deeper, FakeTrain(os.devnull)).ran == len(config.lrs) * config.seeds
+    assert [optimum.size for optimum in read_result(tmp_path).analysis.arms[0].optima] == [1, 2, 4, 8]
+    with pytest.raises(ValueError, match="made to sweep depths; this command wanted widths"):
+        sweep(dataclasses.replace(config, depths=()), FakeTrain(os.devnull))
+
+
+def test_two_axes_or_several_widths_with_another_axis_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="wanted one axis"):
+        dataclasses.replace(along(tmp_path, "depth"), batch_sizes=(2, 4)).validate()
+    with pytest.raises(ValueError, match="found 2 widths with depths"):
+        dataclasses.replace(along(tmp_path, "depth"), widths=(32, 64)).validate()
+
+
+VARIANTS = (
+    Arm("mup with qk_norm", "mup", (("model.qk_norm", True), ("lrs", (2.0**-5, 2.0**-3)))),
+    Arm("sp, decayed", "sp", (("optimizer.weight_decay", 0.1), ("steps", 6))),
+)
+
+
+def test_an_arm_trains_what_it_changes_and_nothing_else(tmp_path: Path) -> None:
+    config = small(tmp_path, variants=VARIANTS)
+    config.validate()
+    plain, normed, decayed = config.arms
+    lr, seed = 2.0**-6, 0
+    at_32 = {arm.name: config.trial(arm, 32, lr, seed) for arm in config.arms}
+    model = dataclasses.replace(at_32["mup"].model, qk_norm=True)
+    assert at_32[normed.name] == dataclasses.replace(at_32[plain.name], model=model)
+    optimizer = dataclasses.replace(at_32["mup"].optimizer, weight_decay=0.1)
+    assert at_32[decayed.name] == dataclasses.replace(at_32["mup"], parametrization="sp", optimizer=optimizer, steps=6)
+
+
+def test_every_arm_has_its_own_rates_and_its_own_line(tmp_path: Path) -> None:
+    config = small(tmp_path, variants=VARIANTS)
+    assert count_missing(config.for_arm(VARIANTS[0]), ()) == 2 * config.seeds
+    sweep(config, FakeTrain(os.devnull))
+    recorded = records.read(tmp_path / "records.jsonl")
+    rates = {record.lr for record in recorded if record.arm == "mup with qk_norm"}
+    assert rates == {2.0**-5, 2.0**-3}
+    assert [arm.arm for arm in read_result(tmp_path).analysis.arms] == ["mup", "mup with qk_norm", "sp, decayed"]
+    assert sweep(config, FakeTrain(os.devnull)).ran == 0
+
+
+def test_arms_survive_the_config_file() -> None:
+    config = SweepConfig(variants=VARIANTS)
+    assert sweep_from_json(to_json(config)) == config
+
+
+def test_one_name_for_two_arms_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="found sp twice in arms"):
+        SweepConfig(variants=(Arm("sp", "sp"),)).validate()
+    sweep(small(tmp_path, variants=VARIANTS[:1]), FakeTrain(os.devnull))
+    other = Arm(VARIANTS[0].name, "mup", (("model.bias", True),))
+    with pytest.raises(ValueError, match="twice in arms"):
+        sweep(small(tmp_path, variants=(other,)), FakeTrain(os.devnull))
+
+
+def test_arms_that_train_the_same_are_refused() -> None:
+    with pytest.raises(ValueError, match="found arms mup and again alike"):
+        SweepConfig(variants=(Arm("again", "mup", (("model.qk_norm", False),)),)).validate()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("model.qk_nrm", True), "found the change model.qk_nrm in arm x"),
+        (("widths", (1, 2)), "found the change widths in arm x"),
+        (("model.width", 8), "found the change model.width in arm x of a sweep along width"),
+        (("steps", -1), "in arm x: found steps -1"),
+        (("model.qk_norm", 3), "in arm x: found model.qk_norm 3"),
+        (("z_loss", float("nan")), "in arm x: found z_loss nan"),
+    ],
+)
+def test_a_wrong_change_is_told_with_its_arm(change: tuple[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told) as raised:
+        SweepConfig(variants=(Arm("x", "mup", (change,)),)).validate()
+    assert "\n" not in str(raised.value)
