@@ -25,9 +25,10 @@ from mutransfer.arguments import (
 )
 from mutransfer.checks import one_of
 from mutransfer.config import AXES, ModelConfig
+from mutransfer.terminal import open_console, print_result
 
 if TYPE_CHECKING:
-    from mutransfer.result import Result
+    pass
 
 USAGE = 2
 INTERRUPTED = 130
@@ -88,7 +89,7 @@ def plan(words: list[str]) -> None:
     for row in planned.rows:
         seconds = format_seconds(row.seconds) if row.seconds is not None else "not timed"
         table.add_row(row.arm, str(row.size), str(row.trials), f"{row.params:,}", f"{row.flops:.2e}", seconds)
-    _console().print(table)
+    open_console().print(table)
     total = format_seconds(planned.seconds) if planned.seconds is not None else "not timed"
     print(f"{planned.trials} trials, {planned.flops:.2e} FLOPs, about {total} with {slots} at once on {device}")
     if recorded:
@@ -102,10 +103,10 @@ def sweep(words: list[str]) -> None:
     from mutransfer.sweep.progress import watch
 
     config = read_sweep("sweep", words)
-    outcome = run_sweep(config, command=_command(["sweep", *words]), listener=watch(_console()))
+    outcome = run_sweep(config, command=_command(["sweep", *words]), listener=watch(open_console()))
     result = read_result(outcome.folder)
     write_result(result)
-    _print_result(result)
+    print_result(result)
 
 
 def status(words: list[str]) -> None:
@@ -119,7 +120,7 @@ def status(words: list[str]) -> None:
     table = Table("arm", AXES[found.axis].word, "done", "diverged", "to run")
     for cell in found.cells:
         table.add_row(cell.arm, str(cell.size), str(cell.done), str(cell.diverged), str(cell.to_run))
-    _console().print(table)
+    open_console().print(table)
     parts = [f"{found.done} of {found.planned} trials done", f"{found.diverged} diverged", f"{found.failed} failed"]
     if found.driver is not None:
         parts.append(f"{len(found.running)} running under process {found.driver.pid} on {found.driver.host}")
@@ -136,7 +137,7 @@ def report(words: list[str]) -> None:
 
     result = read_result(Path(parse("report", ResultArguments, words).result))
     write_result(result)
-    _print_result(result)
+    print_result(result)
 
 
 def recommend(words: list[str]) -> None:
@@ -169,7 +170,7 @@ def confirm(words: list[str]) -> None:
         arguments.device,
         arguments.gpus_per_trial,
     )
-    console = Console(stderr=True) if arguments.json else _console()
+    console = Console(stderr=True) if arguments.json else open_console()
     found = run_confirmation(result, config, command=_command(["confirm", *words]), listener=watch(console))
     write_result(read_result(result.folder))
     if arguments.json:
@@ -236,46 +237,6 @@ def _usage() -> str:
             "`mutransfer COMMAND --help` lists its options. Without EXPERIMENT, sweep runs the default width study.",
         ]
     )
-
-
-def _print_result(result: Result) -> None:
-    from rich.table import Table
-
-    from mutransfer.report import optima_table
-
-    axis = result.analysis.axis
-    table = Table("arm", AXES[axis].word, "log2 lr*", "95% interval", "lr*", "loss there", "optimum")
-    for row in optima_table(result.analysis).to_dict("records"):
-        known = row["ci_low"] == row["ci_low"]
-        interval = f"{row['ci_low']:.2f} .. {row['ci_high']:.2f}" if known else "unknown"
-        loss = f"{row['loss']:.4f}" if row["loss"] == row["loss"] else "unknown"
-        table.add_row(
-            row["arm"],
-            str(row[axis]),
-            f"{row['log2_lr']:.2f}",
-            interval,
-            f"{row['optimal_lr']:.3g}",
-            loss,
-            row["status"],
-        )
-    console = _console()
-    console.print(table)
-    for arm in result.analysis.arms:
-        console.print(arm.sentence, soft_wrap=True, markup=False, highlight=False)
-    for pair, difference in result.analysis.slope_difference.items():
-        print(
-            f"{pair}: the slopes differ by {difference.estimate:+.2f} "
-            f"(95% CI {difference.ci_low:+.2f}..{difference.ci_high:+.2f})"
-        )
-    print(f"{result.folder / 'report.html'}")
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    console = Console()
-    # A log has no width of its own, and nothing in it should be cut off.
-    return console if console.is_terminal else Console(width=120)
 
 
 def _command(words: Sequence[str]) -> str:

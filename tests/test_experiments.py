@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mutransfer import Result, SweepConfig, read_result, run_sweep
+from mutransfer import Analysis, Result, SweepConfig, read_result, run_sweep
 from mutransfer.cli import main
 from mutransfer.config import Arm
 from mutransfer.experiment import load_experiment
@@ -112,14 +112,46 @@ def test_an_answer_is_drawn_from_the_records(drawn: tuple[str, Result, list[Path
         assert rows.xs(9.0, level="log2_lr").isna().all(axis=None)
 
 
-BROKEN = ("sp", "mup_without_hidden_lr")
-"""Whose best rate falls by three quarters of an octave a doubling or more. Without the output multiplier it falls by
-about a quarter at these widths, which is the verdict's tolerance: no control."""
+BROKEN = ("sp", "sp_embedding_lr", "mup_without_hidden_lr")
+"""Whose best rate falls by three quarters of an octave a doubling or more."""
+WEAKENED = ("mup_without_output_mult", "mup, growing heads, SP scale")
+"""Whose best rate falls by less than the tolerance at these widths."""
+SOUND = ("mup", "mup, growing heads")
+
+
+@pytest.fixture(scope="module")
+def controls() -> Analysis:
+    return read_result(EXPERIMENTS.parent / "results" / "what_makes_it_transfer").analysis
+
+
+def test_the_controls_are_the_experiments_arms(controls: Analysis) -> None:
+    arms = load_experiment(str(EXPERIMENTS / "what_makes_it_transfer.py")).arms
+    assert {arm.name for arm in arms} == {*BROKEN, *WEAKENED, *SOUND} == {result.arm for result in controls.arms}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_what_is_sound_transfers(controls: Analysis, name: str) -> None:
+    assert controls.arm(name).verdict == "transfers", controls.arm(name).sentence
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_verdict_catches_what_is_broken(controls: Analysis, name: str) -> None:
+    assert controls.arm(name).verdict == "does_not_transfer", controls.arm(name).sentence
+    assert controls.slope_difference[f"{name}-mup"].ci_high < 0
+
+
+@pytest.mark.parametrize("name", WEAKENED)
+def test_what_is_weakened_is_not_passed_and_what_would_settle_it_is_said(controls: Analysis, name: str) -> None:
+    found = controls.arm(name)
+    assert found.verdict != "transfers", found.sentence
+    assert found.transfer_slope is not None
+    assert found.transfer_slope.estimate < controls.arm("mup").transfer_slope.estimate  # type: ignore[union-attr]
+    assert found.verdict == "does_not_transfer" or found.settling[0].flags
 
 
 @pytest.mark.slow
 def test_the_verdict_catches_a_rule_taken_out(tmp_path: Path) -> None:
-    """Negative controls, and muP as the positive one: about three minutes on two cores."""
+    """Trained anew: negative controls, and muP as the positive one. About four minutes on two cores."""
     whole = load_experiment(str(EXPERIMENTS / "what_makes_it_transfer.py"))
     config = dataclasses.replace(
         whole,
@@ -129,7 +161,6 @@ def test_the_verdict_catches_a_rule_taken_out(tmp_path: Path) -> None:
         out=str(tmp_path / "controls"),
     )
     analysis = read_result(run_sweep(config, command="test").folder).analysis
-    assert analysis.arm("mup").verdict == "transfers", analysis.arm("mup").sentence
+    test_what_is_sound_transfers(analysis, "mup")
     for name in BROKEN:
-        assert analysis.arm(name).verdict == "does_not_transfer", analysis.arm(name).sentence
-        assert analysis.slope_difference[f"{name}-mup"].ci_high < 0
+        test_the_verdict_catches_what_is_broken(analysis, name)

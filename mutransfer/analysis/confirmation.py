@@ -41,7 +41,7 @@ from mutransfer.analysis.regret import regret
 from mutransfer.analysis.students_t import t_quantile
 from mutransfer.analysis.transfer import Analysis, ArmResult, Horizon
 from mutransfer.analysis.verdict import TRANSFERS
-from mutransfer.config import AXES
+from mutransfer.config import AXES, LOSSES
 
 NAMES = ("half", "same", "double")
 """The three rates, ascending."""
@@ -257,7 +257,7 @@ def _outcome(found: Confirmation) -> str:
     else:
         high = " or more" if found.at_least else f"..{found.measured.ci_high:.3f}"
         sure = f"{CONFIDENCE:.0%} CI {found.measured.ci_low:.3f}{high}"
-    costs = f"costs {'at least ' * found.at_least}{own - min(trained):.3f} nats ({sure})"
+    costs = f"costs {'at least ' * found.at_least}{own - min(trained):.3f} {LOSSES[found.horizon.loss]} ({sure})"
     return f"{costs}: the best of {NAMES[0]}, {NAMES[1]} and {NAMES[2]} is {NAMES[at]}{beyond}"
 
 
@@ -266,10 +266,11 @@ def _compared(found: Confirmation, source: str) -> str:
     if found.predicted_low is None:
         return "nothing was predicted, for want of two optima"
     if found.predicted is None:
-        said = f"predicted were at least {found.predicted_low:.3f} nats"
+        said = f"predicted were at least {found.predicted_low:.3f} {LOSSES[found.horizon.loss]}"
     else:
         high = " or more" if found.predicted_high is None else f"..{found.predicted_high:.3f}"
-        said = f"predicted were {found.predicted:.3f} nats ({found.predicted_low:.3f}{high}, from {source})"
+        unit = LOSSES[found.horizon.loss]
+        said = f"predicted were {found.predicted:.3f} {unit} ({found.predicted_low:.3f}{high}, from {source})"
     if found.agrees is None:
         return said
     return f"{said}: {'the two agree' if found.agrees else 'less was lost' if found.is_below else 'more was lost'}"

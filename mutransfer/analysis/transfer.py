@@ -10,6 +10,7 @@ and of every arm   the sensitivity to the rate, the lowest unstable rate and the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -28,6 +29,7 @@ from mutransfer.analysis.settle import Settling, settle
 from mutransfer.analysis.size_law import SizeLaw, size_law
 from mutransfer.analysis.stability import Unstable, lowest_unstable, unstable_slope
 from mutransfer.analysis.verdict import INCONCLUSIVE, judge, reason, sentence
+from mutransfer.config import LOSSES
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Horizon:
     batch_size: int
     context: int
     data: str
+    loss: str = "cross_entropy"
+    """What was trained on."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,7 @@ def _analyze_arm(name: str, trials: pd.DataFrame, tolerance: float, loss: str, a
         for curve in measured
     ]
     first = trials.iloc[0]
+    trained_on = str(json.loads(first["setting"])["loss"])
     return ArmResult(
         arm=name,
         parametrization=str(first["parametrization"]),
@@ -141,13 +146,14 @@ def _analyze_arm(name: str, trials: pd.DataFrame, tolerance: float, loss: str, a
             batch_size=int(first["batch_size"]),
             context=int(first["context"]),
             data=str(first["data"]),
+            loss=trained_on,
         ),
         optima=found,
         transfer_slope=interval,
         transfer_regret=cost,
         verdict=verdict,
         reason=why,
-        sentence=sentence(name, verdict, found, interval, cost, why, axis),
+        sentence=sentence(name, verdict, found, interval, cost, why, axis, LOSSES[trained_on]),
         sensitivity=lr_sensitivity(measured, init_losses),
         unstable=unstable,
         unstable_slope=unstable_slope(unstable),

@@ -81,9 +81,10 @@ def _rests(optima: Sequence[Optimum], tolerance: float, axis: str) -> list[str]:
         return []
     # Adding 0 turns -0.0 into 0.0.
     without, with_it = (round(each, 2) + 0.0 for each in (lone.slope_without, lone.slope_without + lone.dfbeta))
-    return [
-        f"the slope rests on {AXES[axis].word} {lone.size} alone: without it {without:+.2f}, with it {with_it:+.2f}"
-    ]
+    size = f"{AXES[axis].word} {lone.size}"
+    # What is a small part of the slope is no reason to doubt that there is one.
+    weight = f"the slope rests on {size} alone" if abs(lone.dfbeta) > abs(with_it) / 2 else f"{size} pulls the slope"
+    return [f"{weight}: without it {without:+.2f}, with it {with_it:+.2f}"]
 
 
 def _grounds(optima: Sequence[Optimum], tolerance: float, axis: str) -> str:
@@ -135,6 +136,7 @@ def sentence(
     cost: Regret | None,
     why: str,
     axis: str = "width",
+    unit: str = "nats",
 ) -> str:
     """The result of an arm in one sentence; without a slope it gives the reason and the optima there are."""
     start = f"{name}: {verdict.replace('_', ' ')}"
@@ -149,10 +151,10 @@ def sentence(
     moves = (
         f"log2 lr* moves by {line.estimate:+.2f} per doubling of {AXES[axis].word} ({CONFIDENCE:.0%} CI {_range(line)})"
     )
-    return f"{start}: {moves}; {_price(optima, cost, axis)}"
+    return f"{start}: {moves}; {_price(optima, cost, axis, unit)}"
 
 
-def _price(optima: Sequence[Optimum], cost: Regret | None, axis: str) -> str:
+def _price(optima: Sequence[Optimum], cost: Regret | None, axis: str, unit: str) -> str:
     word = AXES[axis].word
     proxy, target = optima[0].size, optima[-1].size
     if cost is None:
@@ -160,9 +162,9 @@ def _price(optima: Sequence[Optimum], cost: Regret | None, axis: str) -> str:
         return f"what {word} {proxy}'s rate costs at {word} {target} is unknown: no optimum at {ends}"
     of = f"training {word} {target} at the rate tuned at {word} {proxy} costs"
     if cost.nats is None:
-        return f"{of} at least {cost.ci_low:.3f} nats: it lies beyond the rates that trained there"
+        return f"{of} at least {cost.ci_low:.3f} {unit}: it lies beyond the rates that trained there"
     sure = f"{cost.ci_low:.3f} or more" if cost.ci_high is None else f"{cost.ci_low:.3f}..{cost.ci_high:.3f}"
-    return f"{of} {cost.nats:.3f} nats ({sure})"
+    return f"{of} {cost.nats:.3f} {unit} ({sure})"
 
 
 def _range(interval: Interval) -> str:

@@ -8,13 +8,14 @@ from mutransfer.config.arm import ABLATIONS, AXES, PARAMETRIZATIONS, Arm, one_si
 from mutransfer.config.model import GPT2, LLAMA, PRESETS, ModelConfig
 from mutransfer.config.plain import differing_fields, flatten, sweep_from_json, to_json
 from mutransfer.config.sweep import SweepConfig
-from mutransfer.config.trial import SCHEMA, InitConfig, OptimizerConfig, ScheduleConfig, TrialConfig
+from mutransfer.config.trial import LOSSES, SCHEMA, InitConfig, OptimizerConfig, ScheduleConfig, TrialConfig
 
 __all__ = [
     "ABLATIONS",
     "AXES",
     "GPT2",
     "LLAMA",
+    "LOSSES",
     "PARAMETRIZATIONS",
     "PRESETS",
     "SCHEMA",

@@ -19,7 +19,8 @@ OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("constant", "linear", "cosine", "wsd")
 DTYPES = ("float32", "bfloat16", "float64")
 DECAY_MODES = ("width_independent", "coupled", "lr_independent")
-LOSSES = ("cross_entropy", "squared_error")
+LOSSES = {"cross_entropy": "nats", "squared_error": "squared error"}
+"""What is trained on, and its unit per token."""
 BASE_INITS = ("fan_in", "fixed_std")
 
 

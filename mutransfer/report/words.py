@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from mutransfer.config import LOSSES
+
 VERDICTS = {"transfers": "✓ transfers", "does_not_transfer": "✗ does not transfer", "inconclusive": "? inconclusive"}
 STATUSES = {
     "interior": "interior",
@@ -19,13 +21,12 @@ STATUSES = {
     "too_few": "too few rates",
 }
 LOSS_WORDS = {"final_loss": "final loss", "mean_loss": "mean loss", "val_loss": "validation loss"}
-UNITS = {"cross_entropy": "nats per token", "squared_error": "squared error"}
 
 
 def loss_unit(frame: pd.DataFrame) -> str:
     """What the losses of the trials are measured in."""
     trained = {str(json.loads(setting)["loss"]) for setting in dict.fromkeys(frame["setting"])}
-    return " or ".join(UNITS[loss] for loss in sorted(trained))
+    return " or ".join(f"{LOSSES[loss]} per token" for loss in sorted(trained))
 
 
 def number(value: float | None, digits: int = 2, signed: bool = False) -> str:

@@ -241,7 +241,7 @@ FIELDS = {
     "dtype": "float32",
     "data": "stdlib",
     "data_fingerprint": "f" * 16,
-    "setting": '{"model.activation": "gelu", "optimizer.beta2": 0.95}',
+    "setting": '{"loss": "cross_entropy", "model.activation": "gelu", "optimizer.beta2": 0.95}',
 }
 
 

@@ -238,7 +238,8 @@ def test_only_whole_seeds_count() -> None:
 
 def test_trials_of_another_training_are_refused() -> None:
     sweep = swept()
-    for other in ({"steps": 300}, {"data_fingerprint": "0" * 16}, {"setting": '{"model.activation": "relu"}'}):
+    relu = {"setting": '{"loss": "cross_entropy", "model.activation": "relu"}'}
+    for other in ({"steps": 300}, {"data_fingerprint": "0" * 16}, relu):
         with pytest.raises(ValueError, match=f"found {next(iter(other)).replace('setting', 'model.activation')}"):
             confirm(sweep, trained(256, PROXY).assign(**other))
 

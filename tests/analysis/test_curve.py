@@ -42,7 +42,7 @@ def test_a_mixture_is_refused_by_name(name: str) -> None:
 )
 def test_a_mixture_of_settings_is_refused_by_its_field(name: str, setting: dict[str, object]) -> None:
     trials = frame({"mup": (parabola(32, -7.0, RATES),)})
-    trials.loc[3, "setting"] = json.dumps(setting)
+    trials.loc[3, "setting"] = json.dumps({"loss": "cross_entropy", **setting})
     with pytest.raises(ValueError, match=f"found {name} in arm mup; wanted one"):
         curves(trials)
 

@@ -167,3 +167,12 @@ def test_what_cannot_be_analyzed_together_is_refused() -> None:
 def test_reading_results_needs_no_torch() -> None:
     code = "import sys, mutransfer.analysis; print(*{'torch', 'ray', 'optuna'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+def test_a_sentence_is_in_the_unit_of_the_loss() -> None:
+    trials = frame({"mup": world(np.random.default_rng(0), slope=0.0, seeds=2).curves})
+    squared = trials.assign(setting=trials["setting"].str.replace("cross_entropy", "squared_error"))
+    assert " nats (" in analyze(trials, 0.25).arm("mup").sentence
+    told = analyze(squared, 0.25).arm("mup").sentence
+    assert " squared error (" in told
+    assert "nats" not in told

@@ -98,6 +98,8 @@ def test_a_size_that_decides_alone_is_named() -> None:
     optima = [*line(0.0), at(512, -6.0)]
     assert "the slope rests on width 512 alone: without it +0.00, with it +0.20" in reason(optima, TAU)
     assert "alone" not in reason(line(0.5), TAU)
+    steep = [*line(-1.0), at(512, -10.5)]
+    assert "width 512 pulls the slope: without it -1.00, with it -0.90" in reason(steep, TAU)
 
 
 def test_remedies_name_the_rate_and_the_flag() -> None:

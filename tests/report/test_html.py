@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 import pytest
 from plotly.offline import get_plotlyjs
 
+from mutransfer.analysis import analyze
 from mutransfer.report import Provenance, render, write_report
 from mutransfer.report.words import band, edge, interval, number, plain, power, rate, scientific, span
 from report.planted import AT_END, PROVENANCE, confirmation, with_optimum
@@ -368,10 +369,10 @@ def test_the_words_are_the_axis_own(two_arms):
 def test_losses_have_the_unit_they_were_trained_in(two_arms):
     analysis, frame = two_arms
     frame["setting"] = '{"loss": "squared_error"}'
-    page = opened(analysis, frame)
+    page = opened(analyze(frame, analysis.tolerance), frame)
     assert "in squared error" in page.text
     assert "nats" not in page.text
-    assert any("final loss (squared error)" in text for text in texts(page.charts))
+    assert any("final loss (squared error per token)" in text for text in texts(page.charts))
 
 
 def test_a_loss_that_not_every_trial_has_is_not_offered(two_arms):

@@ -1,0 +1,74 @@
+"""A result on a terminal: the table of optima, and what it says in words."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from mutransfer.config import AXES
+
+if TYPE_CHECKING:
+    from mutransfer.result import Result
+
+MOST_PAIRS = 3
+"""Pairs of arms of which the difference is shown."""
+
+
+def print_result(result: Result) -> None:
+    """Print the table of optima, what the result says, and where its page is."""
+    from rich.table import Table
+
+    from mutransfer.report import optima_table
+
+    axis = result.analysis.axis
+    table = Table("arm", AXES[axis].word, "log2 lr*", "95% interval", "lr*", "loss there", "optimum")
+    for row in optima_table(result.analysis).to_dict("records"):
+        known = row["ci_low"] == row["ci_low"]
+        interval = f"{row['ci_low']:.2f} .. {row['ci_high']:.2f}" if known else "unknown"
+        loss = f"{row['loss']:.4f}" if row["loss"] == row["loss"] else "unknown"
+        table.add_row(
+            row["arm"],
+            str(row[axis]),
+            f"{row['log2_lr']:.2f}",
+            interval,
+            f"{row['optimal_lr']:.3g}",
+            loss,
+            row["status"],
+        )
+    console = open_console()
+    console.print(table)
+    for line in _lines(result):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _lines(result: Result) -> Iterator[str]:
+    """What a result says in words; of more than MOST_PAIRS differences, where to find them."""
+    analysis, page = result.analysis, result.folder / "report.html"
+    for arm in analysis.arms:
+        yield arm.sentence
+        if arm.verdict == "inconclusive" and arm.reason not in arm.sentence:
+            yield f"  {arm.reason}"
+        for plan in arm.settling:
+            yield f"  to settle it: {plan.what}"
+            if plan.flags:
+                yield f"    {result.command} {shlex.join(plan.flags)}"
+    if len(analysis.slope_difference) <= MOST_PAIRS:
+        for pair, difference in analysis.slope_difference.items():
+            yield (
+                f"{pair}: the slopes differ by {difference.estimate:+.2f} "
+                f"(95% CI {difference.ci_low:+.2f}..{difference.ci_high:+.2f})"
+            )
+    else:
+        yield f"differences of the arms' slopes: in {page}"
+    yield from (confirmation.sentence for confirmation in result.confirmations)
+    yield str(page)
+
+
+def open_console() -> Any:
+    """The terminal, or a log."""
+    from rich.console import Console
+
+    console = Console()
+    # A log has no width of its own, and nothing in it should be cut off.
+    return console if console.is_terminal else Console(width=120)
