@@ -126,6 +126,8 @@ def read_sweep(command: str, words: list[str]) -> SweepConfig:
         default = dataclasses.replace(default, model=PRESETS[preset])
     usage = f"{command} [EXPERIMENT] [--preset {'|'.join(PRESETS)}]"
     config = parse(command, SweepConfig, _split_lists(words), default, usage)
+    if config.axis != "width" and config.experiment == SweepConfig.experiment:
+        config = dataclasses.replace(config, experiment=f"{config.axis}_transfer")
     if config.search == "grid" and any(word.partition("=")[0] == "--n-trials" for word in words):
         raise ValueError("found --n-trials with --search grid, which tries every rate of --lrs; give --search random")
     return config

@@ -37,7 +37,7 @@ def load_experiment(name: str) -> SweepConfig:
         spec.loader.exec_module(module)
         if hasattr(module, "sweep"):
             config = module.sweep()
-    except Exception as error:  # whatever a user's own file may raise
+    except (Exception, SystemExit) as error:  # whatever a user's own file may raise
         raise ValueError(
             f"found {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'} in {path}, "
             f"line {_line(error, path)}; wanted a file that runs: mend it"
@@ -49,7 +49,7 @@ def load_experiment(name: str) -> SweepConfig:
     return config
 
 
-def _line(error: Exception, path: Path) -> int | str:
+def _line(error: BaseException, path: Path) -> int | str:
     """The last line of the file that the error came through."""
     if isinstance(error, SyntaxError) and error.lineno is not None:
         return error.lineno

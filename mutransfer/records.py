@@ -115,6 +115,11 @@ def read(path: Path) -> list[Record]:
                 f"{path}, line {number}: found lr {record.lr:g} and width {record.width}; wanted both above 0: restore "
                 "the line, or remove it and its trial will run again"
             )
+        if not all(isinstance(version, str) for version in record.versions.values()):
+            raise ValueError(
+                f"{path}, line {number}: found versions {record.versions}; wanted a text for each: restore the "
+                "line, or remove it and its trial will run again"
+            )
         if record.trial_id in seen:
             raise ValueError(
                 f"{path}, line {number}: found trial {record.trial_id} again (first in line {seen[record.trial_id]}); "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mutransfer.checks import all_used, of_its_types, one_of, positive, several
-from mutransfer.config.arm import ABLATIONS, AXES, FOR_DEPTH, PARAMETRIZATIONS, UNTIED, Arm
+from mutransfer.config.arm import AXES, FOR_DEPTH, UNTIED, Arm, plain_name
 from mutransfer.config.model import ModelConfig
 from mutransfer.config.trial import DTYPES, LOSSES, InitConfig, OptimizerConfig, ScheduleConfig, TrialConfig
 
@@ -122,9 +122,8 @@ class SweepConfig:
                 raise ValueError(
                     f"found the change {name} in arm {arm.name} of a sweep along {self.axis}; leave it out"
                 )
-            if not (part in PARTS if dot else name in CHANGEABLE) or not hasattr(
-                getattr(self, part), field_name or "__class__"
-            ):
+            names = {field.name for field in dataclasses.fields(PARTS[part])} if part in PARTS else set()
+            if field_name not in names if dot else name not in CHANGEABLE:
                 raise ValueError(
                     f"found the change {name} in arm {arm.name}; wanted one of {', '.join(CHANGEABLE)}, or a field of "
                     f"{', '.join(PARTS)} such as model.qk_norm"
@@ -170,15 +169,13 @@ class SweepConfig:
         of_its_types("", self)
         if self.out == "":
             raise ValueError("found an empty out; wanted a folder")
-        if not self.experiment or "/" in self.experiment or self.experiment.startswith("."):
-            raise ValueError(f"found experiment {self.experiment!r}; wanted a plain name without '/'")
+        if not plain_name(self.experiment):
+            raise ValueError(f"found experiment {self.experiment!r}; wanted a plain name, without a slash: rename it")
+        for arm in self.arms:
+            arm.validate()
         several("arms", tuple(arm.name for arm in self.arms))
         several("widths", self.widths)
         several("lrs", self.lrs)
-        for arm in self.arms:
-            if not arm.name or "/" in arm.name or arm.name.startswith("."):
-                raise ValueError(f"found an arm named {arm.name!r}; wanted a plain name without '/'")
-            one_of("parametrization", arm.parametrization, (*PARAMETRIZATIONS, *ABLATIONS))
         one_of("search", self.search, SEARCHES)
         one_of("executor", self.executor, EXECUTORS)
         one_of("device", self.device, DEVICES)
@@ -192,6 +189,8 @@ class SweepConfig:
         for axis, (sizes, _, words) in AXES.items():
             for size in getattr(self, sizes):
                 positive(axis, size)
+            if getattr(self, sizes):
+                several(sizes, getattr(self, sizes))
             if axis not in ("width", self.axis) and getattr(self, sizes):
                 raise ValueError(
                     f"found several {AXES[self.axis].words} and several {words}; wanted one axis: leave one out"
@@ -200,6 +199,13 @@ class SweepConfig:
             raise ValueError(
                 f"found {len(self.widths)} widths with {AXES[self.axis].words} to sweep; wanted one: give --widths"
             )
+        if self.axis != "width":
+            part, name = (self.model, "depth") if self.axis == "depth" else (self, self.axis)
+            if getattr(part, name) != getattr(type(part), name):
+                raise ValueError(
+                    f"found {name} {getattr(part, name)} in a sweep along {AXES[self.axis].words}, which sets it "
+                    "itself; leave it out"
+                )
         for name in (
             "base_width",
             "base_depth",

@@ -58,7 +58,9 @@ def build_model(
     if table.absolute and init != InitConfig():
         raise ValueError(f"found init settings with {table.name}, which starts every weight at std 1; leave them out")
     make = MODELS[config.architecture]
-    model = make(config).to(device, dtype)
+    # Made where it stands: a model that is moved to `meta` loses its tied weights.
+    with torch.device(device):
+        model = make(config).to(dtype)
     depth_mult = config.depth if table.absolute else config.depth / base_depth
     with torch.device("meta"):
         sample = torch.zeros((1, config.context), dtype=torch.long)

@@ -8,7 +8,7 @@ import torch
 from mup import MuAdam, MuReadout, MuSGD, set_base_shapes
 from torch import nn
 
-from mutransfer.config import OptimizerConfig
+from mutransfer.config import PRESETS, OptimizerConfig
 from mutransfer.models.layers import Embedding, Linear
 from mutransfer.parametrization import ABLATIONS, TABLES, Parametrized, build_model
 
@@ -223,3 +223,17 @@ def test_nothing_is_lost_by_a_copy_a_checkpoint_or_a_functional_call() -> None:
     assert other.rules == built.rules
     held = {id(parameter) for group in other.param_groups(0.1) for parameter in group["params"]}
     assert held == {id(parameter) for parameter in other.model.parameters()}
+
+
+@pytest.mark.parametrize("preset", ["default", "gpt2", "llama"])
+@pytest.mark.parametrize("name", [*TABLES, *ABLATIONS])
+def test_a_model_on_meta_is_explained_as_one_with_weights(preset: str, name: str) -> None:
+    """Or both are refused: what is tied there is tied here."""
+    config = dataclasses.replace(PRESETS[preset], width=64)
+    told = []
+    for device in ("cpu", "meta"):
+        try:
+            told.append(build_model(config, name, base_width=32, device=device).explain(0.01).to_csv())
+        except ValueError as error:
+            told.append(str(error))
+    assert told[0] == told[1]

@@ -22,7 +22,7 @@ SIZES = {"depth": (1, 2, 4), "batch_size": (2, 4, 8), "steps": (4, 8, 16)}
 
 def along(out: Path, axis: str, **changes: Any) -> SweepConfig:
     sizes = {AXES[axis].sizes: SIZES[axis]}
-    return dataclasses.replace(small(out, **changes), widths=(32,), **sizes)
+    return dataclasses.replace(small(out, steps=SweepConfig.steps, **changes), widths=(32,), **sizes)
 
 
 @pytest.mark.parametrize("axis", SIZES)
@@ -61,6 +61,20 @@ def test_two_axes_or_several_widths_with_another_axis_are_refused(tmp_path: Path
         dataclasses.replace(along(tmp_path, "depth"), batch_sizes=(2, 4)).validate()
     with pytest.raises(ValueError, match="found 2 widths with depths"):
         dataclasses.replace(along(tmp_path, "depth"), widths=(32, 64)).validate()
+
+
+def test_a_size_given_twice_and_a_field_that_the_axis_sets_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="found 2 twice in depths"):
+        dataclasses.replace(along(tmp_path, "depth"), depths=(2, 2)).validate()
+    deep = dataclasses.replace(SweepConfig().model, depth=9)
+    for axis, changes, told in (
+        ("depth", {"model": deep}, "found depth 9 in a sweep along depths"),
+        ("steps", {"steps": 999}, "found steps 999 in a sweep along numbers of steps"),
+        ("batch_size", {"batch_size": 999}, "found batch_size 999 in a sweep along batch sizes"),
+    ):
+        config = SweepConfig(widths=(32,), **{AXES[axis].sizes: SIZES[axis]}, **changes)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=told):
+            config.validate()
 
 
 VARIANTS = (
@@ -115,6 +129,10 @@ def test_arms_that_train_the_same_are_refused() -> None:
     ("change", "told"),
     [
         (("model.qk_nrm", True), "found the change model.qk_nrm in arm x"),
+        (("model.heads", 4), "found the change model.heads in arm x"),
+        (("model.", 4), "found the change model. in arm x"),
+        ((None, 1), "found the changes .* in arm x; wanted pairs"),
+        (("steps", 1, 2), "found the changes .* in arm x; wanted pairs"),
         (("widths", (1, 2)), "found the change widths in arm x"),
         (("model.width", 8), "found the change model.width in arm x of a sweep along width"),
         (("steps", -1), "in arm x: found steps -1"),
@@ -126,3 +144,11 @@ def test_a_wrong_change_is_told_with_its_arm(change: tuple[str, Any], told: str)
     with pytest.raises(ValueError, match=told) as raised:
         SweepConfig(variants=(Arm("x", "mup", (change,)),)).validate()
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a\nb", ".a", "a\\b", 3])
+def test_a_name_that_is_no_folder_is_refused_in_a_line(name: Any) -> None:
+    for config in (SweepConfig(variants=(Arm(name, "mup", (("model.qk_norm", True),)),)), SweepConfig(experiment=name)):
+        with pytest.raises(ValueError, match="wanted") as raised:
+            config.validate()
+        assert "\n" not in str(raised.value)

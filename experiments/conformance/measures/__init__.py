@@ -1,0 +1,1 @@
+"""How the claims are measured, one file per kind. A measure is a frozen dataclass: its fields are its settings."""
