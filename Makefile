@@ -44,6 +44,8 @@ conformance: $(READY) ## check the published claims with our own trainer, into r
 	$(BIN)/python experiments/conformance/run.py $(if $(ONLY),--only $(ONLY))
 
 calibration: $(READY) ## check by simulation that the intervals and verdicts hold, into results/calibration/
+	$(BIN)/python experiments/calibration/noise.py
+	$(BIN)/python experiments/calibration/holdout.py
 	$(BIN)/python experiments/calibration/calibrate.py
 
 bench: $(READY) ## measure speed, as ratios, into results/bench/

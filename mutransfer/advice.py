@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mutransfer.analysis import Recommendation, horizon_note, recommend
 from mutransfer.analysis.confirmation import Confirmation, arm_to_follow
-from mutransfer.config import AXES, one_size
+from mutransfer.analysis.recommend import refuse_horizon
+from mutransfer.config import AXES, LOSSES, one_size
+from mutransfer.report.commands import confirm_command
 from mutransfer.result import Result, read_result
 from mutransfer.sweep.confirmations import confirmation_sweep
 from mutransfer.sweep.planned import cell_flops, cells
@@ -67,6 +68,7 @@ def advise(
     """
     result = read_result(folder)
     name = arm_to_follow(result.analysis, arm)
+    refuse_horizon(result.config.axis)
     size = one_size(sizes, result.config.axis)
     recommendation = recommend(result.analysis, name, size)
     note = horizon_note(recommendation, steps, batch_size)
@@ -81,10 +83,8 @@ def _check(result: Result, arm: str, size: int) -> Check | None:
     planned = confirmation_sweep(result.folder, result.config, arm, size, 2.0**proxy.log2_lr)
     (cell,) = cells(planned)
     trials = len(planned.lrs) * planned.seeds
-    option = f"--{planned.axis.replace('_', '-')}"
-    words = ["mutransfer", "confirm", str(result.folder), option, str(size)]
-    followed = [] if arm == arm_to_follow(result.analysis) else ["--arm", arm]
-    return Check(shlex.join([*words, *followed]), trials, trials * cell_flops(planned, cell))
+    command = confirm_command(result.analysis, str(result.folder), arm, size)
+    return Check(command, trials, trials * cell_flops(planned, cell))
 
 
 def _groups(result: Result, recommendation: Recommendation) -> tuple[GroupAdvice, ...]:
@@ -119,7 +119,8 @@ def describe(advice: Advice) -> str:
     if found.extrapolation > 0:
         lines.append(f"that is {found.extrapolation:.1f} doublings beyond the {words} that were measured")
     if found.expected_regret is not None:
-        lines.append(f"expected loss from the rate's uncertainty: {found.expected_regret:.4f} nats")
+        unit = LOSSES[found.horizon.loss]
+        lines.append(f"expected loss from the rate's uncertainty: {found.expected_regret:.4f} {unit}")
     lines.append(advice.note)
     lines.append("per parameter group:")
     for group in advice.groups:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mutransfer.config import AXES
+from mutransfer.config import AXES, to_json
 
 if TYPE_CHECKING:
     from mutransfer.result import Result
@@ -44,15 +43,19 @@ def print_result(result: Result) -> None:
 
 def _lines(result: Result) -> Iterator[str]:
     """What a result says in words; of more than MOST_PAIRS differences, where to find them."""
-    analysis, page = result.analysis, result.folder / "report.html"
+    from mutransfer.analysis.verdict import INCONCLUSIVE
+    from mutransfer.report.commands import settling_step
+
+    analysis, page, config = result.analysis, result.folder / "report.html", to_json(result.config)
     for arm in analysis.arms:
         yield arm.sentence
-        if arm.verdict == "inconclusive" and arm.reason not in arm.sentence:
+        if arm.verdict == INCONCLUSIVE and arm.reason not in arm.sentence:
             yield f"  {arm.reason}"
         for plan in arm.settling:
-            yield f"  to settle it: {plan.what}"
-            if plan.flags:
-                yield f"    {result.command} {shlex.join(plan.flags)}"
+            step = settling_step(arm.arm, plan.what, plan.flags, result.command, config)
+            yield f"  to settle it: {step.what}"
+            if step.command:
+                yield f"    {step.command}"
     if len(analysis.slope_difference) <= MOST_PAIRS:
         for pair, difference in analysis.slope_difference.items():
             yield (

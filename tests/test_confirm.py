@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from mutransfer import records
 from mutransfer.advice import advise, describe
 from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.cli import main
-from mutransfer.config import AXES, Arm
+from mutransfer.config import AXES, Arm, SweepConfig
 from mutransfer.confirm import confirm, plan_confirmation
 from mutransfer.data import Corpus
 from mutransfer.result import Result, read_result
@@ -153,7 +154,7 @@ def test_an_arm_keeps_its_changes(tmp_path: Path) -> None:
     ("axis", "sizes", "size"), [("depth", (1, 2, 3), 4), ("batch_size", (8, 16), 32), ("steps", (20, 40), 80)]
 )
 def test_any_axis_can_be_confirmed(axis: str, sizes: tuple[int, ...], size: int, tmp_path: Path) -> None:
-    result = swept(tmp_path, widths=(32,), **{AXES[axis].sizes: sizes})
+    result = swept(tmp_path, widths=(32,), steps=SweepConfig.steps, **{AXES[axis].sizes: sizes})
     with pytest.raises(ValueError, match=f"wanted --{axis.replace('_', '-')} alone"):
         run(result)
     found = run(result, sizes={axis: size})
@@ -224,7 +225,7 @@ def test_recommend_points_to_it_and_then_to_what_it_found(tmp_path: Path) -> Non
     advice = advise(result.folder, {"width": 256})
     assert advice.check is not None
     words = shlex.split(advice.check.command)
-    assert words == ["mutransfer", "confirm", str(result.folder), "--width", "256"]
+    assert words == ["mutransfer", "confirm", str(result.folder), "--width", "256", "--arm", "mup"]
     assert describe(advice).endswith(
         f"check it there: {advice.check.command}  (6 trials, {advice.check.flops:.2e} FLOPs)"
     )
@@ -238,6 +239,12 @@ def test_recommend_points_to_it_and_then_to_what_it_found(tmp_path: Path) -> Non
     assert advise(result.folder, {"width": 256}).confirmed == found
     assert describe(advise(result.folder, {"width": 256})).endswith(f"checked there: {found.sentence}")
     assert json.loads(json.dumps(dataclasses.asdict(advice)))["check"]["trials"] == 6
+
+
+def test_the_expected_loss_is_told_in_the_unit_of_the_loss(tmp_path: Path) -> None:
+    told = describe(advise(swept(tmp_path, loss="squared_error").folder, {"width": 256}))
+    assert re.search(r"expected loss from the rate's uncertainty: [\d.]+ squared error$", told, re.MULTILINE)
+    assert "nats" not in told
 
 
 TINY = ["--steps", "6", "--seeds", "2", "--executor", "inprocess", "--device", "cpu", "--eval-batches", "1"]

@@ -1,7 +1,7 @@
 """How noisy are real runs? What a seed does to a curve of loss over rates, from a sweep with many seeds.
 
     mutransfer sweep --widths 32 64 128 --seeds 8 --experiment noise
-    python experiments/calibration/noise.py [--result results/noise] [--fine FOLDER]
+    python experiments/calibration/noise.py [--result results/noise] [--fine results/noise_fine]
 
 writes results/calibration/noise.json and prints it. With z octaves from the width's optimum, the loss of seed s is
 
@@ -12,7 +12,7 @@ the best; their variances less what e puts into them. `fine` is a sweep over rat
 tells how smooth e is:
 
     mutransfer sweep --widths 32 64 --seeds 8 --parametrizations mup \\
-        --lrs 2^-9 2^-8.5 2^-8.25 2^-8 2^-7.75 2^-7.5 2^-7 --out FOLDER
+        --lrs 2^-9 2^-8.5 2^-8.25 2^-8 2^-7.75 2^-7.5 2^-7 --experiment noise_fine
 """
 
 from __future__ import annotations
@@ -62,14 +62,15 @@ class Seeds:
 def main() -> None:
     parser = argparse.ArgumentParser(description="The noise of real runs.")
     parser.add_argument("--result", type=Path, default=ROOT / "results" / "noise")
-    parser.add_argument("--fine", type=Path)
+    parser.add_argument("--fine", type=Path, default=ROOT / "results" / "noise_fine")
     asked = parser.parse_args()
     arms = arms_of(asked.result)
     seeds = [by_seed(arm, curve) for arm, swept in arms.items() for curve in swept]
     # At base_width the arms are one and the same runs.
     distinct = [each for at, each in enumerate(seeds) if not any(same(each, other) for other in seeds[:at])]
     found: dict[str, Any] = {
-        "command": f"python experiments/calibration/noise.py{'' if asked.fine is None else ' --fine FOLDER'}",
+        "command": "python experiments/calibration/noise.py",
+        "runs": counted(asked.result),
         "curves": [
             {"arm": each.arm, "width": each.width, "seeds": len(each.residuals), "own": each.own}
             | {name: spread(variance) for name, variance in zip(TERMS, each.variances, strict=True)}
@@ -86,7 +87,7 @@ def main() -> None:
         "own_correlation_over_arms": aligned([p for p in combinations(distinct, 2) if p[0].width == p[1].width]),
         "own_correlation_over_widths": aligned([p for p in combinations(seeds, 2) if p[0].arm == p[1].arm]),
         "optima": [row for arm, swept in arms.items() for row in shifts(arm, swept)],
-        "length_of_own": None if asked.fine is None else length(asked.fine, distinct),
+        "length_of_own": length(asked.fine, distinct),
     }
     path = ROOT / "results" / "calibration" / "noise.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +102,19 @@ def main() -> None:
 def arms_of(folder: Path) -> dict[str, tuple[Curve, ...]]:
     frame = records.to_frame(records.read(folder / "records.jsonl"))
     return {str(arm): curves(trials) for arm, trials in frame.groupby("arm")}
+
+
+def counted(folder: Path) -> dict[str, int]:
+    """How many runs there are: at base_width the arms are the same runs, each in a record of its own."""
+    frame = records.to_frame(records.read(folder / "records.jsonl"))
+    arm = frame["arm"].where(frame["width"] != frame["base_width"], "any")
+    distinct = frame.assign(arm=arm).drop_duplicates(["arm", "width", "seed", "log2_lr"])
+    return {
+        "records": len(frame),
+        "diverged_records": int(frame["diverged"].sum()),
+        "distinct": len(distinct),
+        "diverged": int(distinct["diverged"].sum()),
+    }
 
 
 def by_seed(arm: str, curve: Curve) -> Seeds:

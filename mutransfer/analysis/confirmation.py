@@ -49,7 +49,7 @@ NAMES = ("half", "same", "double")
 
 @dataclass(frozen=True)
 class Confirmation:
-    """Regret measured at a size, beside what was predicted; losses and regrets are in nats per token."""
+    """Regret measured at a size, beside what was predicted; losses and regrets are in the unit of the loss."""
 
     arm: str
     size: int
@@ -129,7 +129,6 @@ def confirmation(analysis: Analysis, frame: pd.DataFrame, trials: pd.DataFrame) 
     measured_there = curves(swept, analysis.loss, analysis.axis)
     predicted = predict_regret(arm, measured_there, curve.size, float(curve.log2_lr[1]), analysis.axis)
     means = curve.means
-    first = trials.iloc[0]
     found = Confirmation(
         arm=arm.arm,
         size=curve.size,
@@ -142,13 +141,7 @@ def confirmation(analysis: Analysis, frame: pd.DataFrame, trials: pd.DataFrame) 
         predicted=predicted.nats,
         predicted_low=predicted.low,
         predicted_high=predicted.high,
-        horizon=Horizon(
-            steps=int(first["steps"]),
-            tokens=int(first["tokens"]),
-            batch_size=int(first["batch_size"]),
-            context=int(first["context"]),
-            data=str(first["data"]),
-        ),
+        horizon=Horizon.of(trials),
         sentence="",
     )
     return replace(found, sentence=_sentence(found, arm, analysis.axis, predicted.source))

@@ -3,7 +3,7 @@
     loss = u_s + c_w + a_w (t^2 + (b + b_w) t^3 + d t^4),   t = log2 lr - m_w,   a_w = 0.025 exp(alpha + alpha_w)
 
 with seed offsets u_s as in the quartic, by Gauss and Newton's method from the quartics' minima, with their weights.
-What a width says of skew and peakedness serves all, so that slopes have a quarter to a third less error than through
+What a width says of skew and peakedness serves all, so that slopes have 17% to 30% less error than through
 minima fitted one by one (results/calibration/methods.md). A single width's minimum is safer by itself: where curves
 have a cliff, a wrong shape moves all minima alike, which leaves the slope alone.
 """
@@ -19,6 +19,7 @@ import numpy as np
 from mutransfer.analysis.curve import Array
 from mutransfer.analysis.interval import Estimate
 from mutransfer.analysis.noise import SINGLE_TILT, TILT_DF, Noise, repeated_noise, residual_noise, tilt
+from mutransfer.analysis.optimum import SHAPE
 from mutransfer.analysis.quartic import (
     CURVATURE,
     DISCREPANCY,
@@ -39,8 +40,6 @@ SKEW = 0.15
 """Prior standard deviation of b, 1/octave."""
 PEAKEDNESS = 0.05
 """Prior standard deviation of d, 1/octave^2."""
-SHAPE = 0.6
-"""The part of the posterior's shape variance that is counted, as for single minima."""
 STEPS = 6
 LONGEST_STEP = 0.5
 """Of a minimum, octaves."""

@@ -6,11 +6,15 @@ with an offset u_s for each seed, fitted to single runs by weighted ridge least 
 points is biased, not noisy: a cubic term b3 shifts the vertex of one over +-2 octaves by -1.7 b3/a octaves (the slope
 of the least squares line through z^3 at z = -2..2 is 3.4), and more seeds do not help. The penalties keep skew and
 quartic small against the curvature a, and the weights let the fit miss far points, where no quartic is true, by a
-fraction of their excess loss. Over complete seeds this is the fit to the seed means.
+fraction of their excess loss. Over complete seeds this is the fit to the seed means. Where a fit presses against the
+penalties, the curve is of no shape that they expect: they then yield, and the shape is less sure (`pressure`).
 
 The numbers, in nats and octaves, fit cross-entropy per token of a language model, whose curvature is a = 0.015 to 0.04
 nats/octave^2 near its best rate. They were tuned by simulation, for intervals that hold the truth as often as they say
-(tests/analysis/test_coverage.py measures it). For a loss on another scale they must be scaled with its curvature.
+over the planted shapes (tests/analysis/test_coverage.py measures it). Over shapes on which nothing was tuned they hold
+less often, and far less where the loss turns sharply up within about 0.6 octaves of the optimum, which no smooth curve
+through rates an octave apart can see (results/calibration/holdout.md). For a loss in a larger unit, so that its
+curvature is less, intervals are too wide; in a smaller one, see the same page.
 """
 
 from __future__ import annotations
@@ -43,6 +47,8 @@ CURVATURE = (0.008, 0.15)
 """Range of the curvature a that scales these two, nats/octave^2."""
 TYPICAL_CURVATURE = 0.025
 """The curvature before the first iteration, nats/octave^2."""
+SHARPEST = 0.04
+"""The largest of a language model, nats/octave^2."""
 SEED_OFFSET = 0.02
 """Prior standard deviation of a seed's offset, nats; it matters only where seeds were not run at all rates."""
 DEGREE = 4
@@ -104,6 +110,8 @@ class Quartic:
     """Sum of residual^2, each by its weight over the weight of a run at the bottom."""
     residual_df: float
     """Number of runs less the trace of the hat matrix."""
+    pressure: float
+    """Mean of (b3 / its prior's sd)^2 and (b4 / its prior's sd)^2, at least 1: over the planted shapes seldom more."""
 
     def __call__(self, log2_lr: Array | float) -> Array:
         """The fitted loss, nats."""
@@ -174,14 +182,16 @@ def window(curve: Curve) -> Window | None:
 def fit(points: Window, variance: float, previous: Quartic | None = None) -> Quartic:
     """One iteration of the fit; the previous one gives the excess loss and the curvature that weights and penalties
     need. `variance` is that of one run about its seed's curve, nats^2."""
-    excess, curvature = points.excess, TYPICAL_CURVATURE
+    excess, curvature, pressure = points.excess, TYPICAL_CURVATURE, 1.0
     if previous is not None:
         excess = _fitted_excess(previous)
         curvature = float(np.clip(previous.coefficients[2], *CURVATURE))
+        pressure = previous.pressure
     weights = 1 / (variance + points.runs_at * (DISCREPANCY * excess) ** 2)[points.rate]
     penalties = np.zeros(points.design.shape[1])
     penalties[: -DEGREE - 1] = SEED_OFFSET**-2
-    penalties[-2:] = (SKEW * curvature) ** -2, (PEAKEDNESS * curvature) ** -2
+    bends = np.array([SKEW * curvature, PEAKEDNESS * curvature])
+    penalties[-2:] = bends**-2 / pressure
     weighted = points.design.T * weights
     posterior = np.asarray(np.linalg.inv(weighted @ points.design + np.diag(penalties)), dtype=np.float64)
     influence = posterior @ weighted
@@ -198,6 +208,7 @@ def fit(points: Window, variance: float, previous: Quartic | None = None) -> Qua
         posterior=posterior[-DEGREE - 1 :, -DEGREE - 1 :],
         weighted_squares=float(variance * weights @ residuals**2),
         residual_df=len(response) - float(np.sum(influence.T * points.design)),
+        pressure=max(1.0, float(np.mean((coefficients[-2:] / bends) ** 2))),
     )
 
 

@@ -50,11 +50,7 @@ def recommend(analysis: Analysis, arm: str, size: int) -> Recommendation:
     result = analysis.arm(arm)
     word = AXES[analysis.axis].word
     positive(word, size)
-    if analysis.axis in ("batch_size", "steps"):
-        raise ValueError(
-            f"found a sweep along {AXES[analysis.axis].words}; wanted one along widths or depths, at the training to "
-            "come: sweep those"
-        )
+    refuse_horizon(analysis.axis)
     if result.verdict != TRANSFERS:
         raise ValueError(
             f"found the verdict {result.verdict} for {arm} ({result.reason}); wanted {TRANSFERS}: "
@@ -77,6 +73,15 @@ def recommend(analysis: Analysis, arm: str, size: int) -> Recommendation:
         expected_regret=bends[-1] / 2 * predicted.variance if bends else None,
         horizon=result.horizon,
     )
+
+
+def refuse_horizon(axis: str) -> None:
+    """Raises ValueError where the axis is the training itself: what it is to be is not read off a line."""
+    if axis in ("batch_size", "steps"):
+        raise ValueError(
+            f"found a sweep along {AXES[axis].words}; wanted one along widths or depths, at the training to come: "
+            "sweep those"
+        )
 
 
 def horizon_note(recommendation: Recommendation, steps: int | None = None, batch_size: int | None = None) -> str:

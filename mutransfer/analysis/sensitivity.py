@@ -10,7 +10,8 @@ initialization counts as that loss.
 The interval is paired: at every rate a seed is compared with itself at the best rate, so its offset cancels, and the
 costs of single seeds give a t interval. Their variance is pooled over the sizes at which no trial was capped, because
 few seeds at one size cannot say it; where one was, the seeds part by nats and the size speaks for itself. A best rate
-chosen from noisy means has a loss a little too low, by less than their noise.
+chosen from noisy means has a loss a little too low, by less than their noise. No interval reaches above what a range
+costs in which nothing else trains: the largest loss at initialization less the best.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class _Capped:
     """The cost of every seed that was run at all rates."""
     touched: bool
     """Whether a loss was capped."""
+    most: float
+    """What it can cost at most."""
 
     @property
     def squares(self) -> float:
@@ -95,6 +98,7 @@ def _cap(curve: Curve, init: Array, low: float, high: float) -> _Capped:
         estimate=float(_mean(rates, means) - means[best]),
         by_seed=np.array([_mean(rates, seed) - seed[best] for seed in complete]),
         touched=bool((losses > ceiling).any()),
+        most=float(init.max() - means[best]),
     )
 
 
@@ -109,4 +113,5 @@ def _sensitivity(capped: _Capped, pool: Sequence[_Capped], low: float, high: flo
         return Sensitivity(capped.size, low, high, capped.estimate, None, None)
     variance = sum(each.squares for each in pool) / df / len(capped.by_seed)
     interval = Estimate(capped.estimate, ((variance, df),)).interval
-    return Sensitivity(capped.size, low, high, capped.estimate, max(0.0, interval.ci_low), interval.ci_high)
+    ends = max(0.0, interval.ci_low), min(capped.most, interval.ci_high)
+    return Sensitivity(capped.size, low, high, capped.estimate, *ends)

@@ -5,6 +5,8 @@ optima becomes S/S' of it on S'/S times the degrees of freedom, and what their s
 added, or one that has no optimum yet, is put on the line and is as sure as the others on average. It is offered where
 the slope to come is likely to decide (assurance.py), the estimate of now being what it is.
 Costs are those of one arm; the command runs its others too.
+
+A search draws its further rates from the whole of a wider range: so many that it is as dense there as before.
 """
 
 from __future__ import annotations
@@ -13,24 +15,21 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from mutransfer.analysis.assurance import assurance
 from mutransfer.analysis.interval import Estimate
-from mutransfer.analysis.line import located, octaves, slope_weights
+from mutransfer.analysis.line import octaves, slope_weights
 from mutransfer.analysis.optimum import CENSORED_HIGH, CENSORED_LOW, TOO_FEW, Optimum
-from mutransfer.analysis.pooled import Located
+from mutransfer.analysis.study import Study, study_of
 from mutransfer.config import AXES
 
 ASSURANCE = 0.85
 """Least probability of deciding with which a plan is offered, the cheapest first."""
 EVEN = 0.5
 """The same where no plan has that one."""
-FEWEST_OPTIMA = 2
-"""Fewest that have a slope."""
 MOST_SEEDS = 8
 MOST_SIZES = 2
 """Most sizes to add."""
@@ -44,8 +43,9 @@ COST_POWER = {"width": 2.0, "depth": 1.0, "batch_size": 1.0, "steps": 1.0}
 
 @dataclass(frozen=True)
 class Settling:
-    """One plan. `seeds`, `sizes` and `lrs` are those of the whole sweep then, None where they stay; `trials` and
-    `flops` are what it adds to this arm (None: not known); `flags` go behind the sweep's command."""
+    """One plan. `seeds`, `sizes` and `lrs` (of a search, the two ends) are those of the whole sweep then, None where
+    they stay; `trials` and `flops` are what it adds to this arm (None: not known); `flags` go behind the sweep's
+    command."""
 
     what: str
     seeds: int | None
@@ -71,64 +71,17 @@ class _Plan:
         return self.seeds <= other.seeds and set(self.added) <= set(other.added)
 
 
-class _Tried(NamedTuple):
-    """What was run at one size."""
-
-    trials: int
-    rates: int
-    flops: float
-    """Of a trial, on average."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Study:
-    """The trials of an arm and what was found in them."""
-
-    optima: Sequence[Optimum]
-    joint: Located | None
-    """The interior ones, where a line goes through them."""
-    tried: Mapping[int, _Tried]
-    seeds: int
-    lrs: Sequence[float]
-    diverged: bool
-    """Whether any trial did."""
-    tolerance: float
-    axis: str
-
-    @property
-    def interior(self) -> list[Optimum]:
-        return [optimum for optimum in self.optima if optimum.interior]
-
-    @property
-    def step(self) -> float:
-        """Octaves between rates."""
-        return float(np.median(np.diff(np.log2(self.lrs)))) if len(self.lrs) > 1 else 1.0
-
-
 def settle(optima: Sequence[Optimum], trials: pd.DataFrame, tolerance: float, axis: str) -> tuple[Settling, ...]:
     """The cheapest plans that would decide an inconclusive arm, its `trials` a frame of its records; one that says so
-    where none would. No plan of those given does all that another does and more."""
-    interior = [optimum for optimum in optima if optimum.interior]
-    joint = located(interior) if len(interior) >= FEWEST_OPTIMA else None
-    study = _Study(
-        optima=optima,
-        joint=joint,
-        tried={
-            int(size): _Tried(len(each), each["lr"].nunique(), float(each["flops"].mean()))
-            for size in trials[axis].unique()
-            for each in [trials[trials[axis] == size]]
-        },
-        seeds=int(trials["seed"].nunique()),
-        lrs=sorted(float(lr) for lr in trials["lr"].unique()),
-        diverged=bool(trials["diverged"].any()),
-        tolerance=tolerance,
-        axis=axis,
-    )
+    where none would. No plan of those given does all that another does and more. Of trials of several searches it
+    counts those of the last in SEARCHES."""
+    study = study_of(optima, trials, tolerance, axis)
+    joint = study.joint
     if joint is None:
         # Nothing to predict from: rates for the sizes that have no optimum, or sizes where there are too few.
         added = _above(study)[-1] if len(optima) == 1 else ()
         return (_offer(study, _plan(study, study.seeds, added), "a slope needs two optima"),)
-    line = joint.combination(slope_weights(interior))
+    line = joint.combination(slope_weights(study.interior))
     plans = [
         _plan(study, seeds, added)
         for seeds, added in product(range(study.seeds, max(study.seeds, MOST_SEEDS) + 1), _additions(study))
@@ -148,7 +101,7 @@ def settle(optima: Sequence[Optimum], trials: pd.DataFrame, tolerance: float, ax
     return (_offer(study, _plan(study, study.seeds, ()), near),)
 
 
-def _cheapest(study: _Study, chances: Mapping[_Plan, float], least: float) -> list[_Plan]:
+def _cheapest(study: Study, chances: Mapping[_Plan, float], least: float) -> list[_Plan]:
     """The plans with at least that chance, by cost, but for those that do all of a cheaper one and more."""
     found: list[_Plan] = []
     for plan in sorted(chances, key=lambda each: _cost(study, each)):
@@ -162,23 +115,23 @@ def _promise(now: Estimate, then: Estimate, chance: float) -> str:
     return f"narrows the slope's CI from +-{wide:.2f} to about +-{narrow:.2f}, decides with probability {chance:.2f}"
 
 
-def _additions(study: _Study) -> list[tuple[int, ...]]:
+def _additions(study: Study) -> list[tuple[int, ...]]:
     return [(), *_below(study), *_above(study)]
 
 
-def _above(study: _Study) -> list[tuple[int, ...]]:
+def _above(study: Study) -> list[tuple[int, ...]]:
     """The largest size doubled, once and more often."""
     largest = study.optima[-1].size
     return [tuple(largest * 2**power for power in range(1, count + 1)) for count in range(1, MOST_SIZES + 1)]
 
 
-def _below(study: _Study) -> list[tuple[int, ...]]:
+def _below(study: Study) -> list[tuple[int, ...]]:
     """The smallest size halved, where all sizes are multiples of that: a width must be one of head_dim."""
     half, odd = divmod(study.optima[0].size, 2)
     return [(half,)] if not odd and half % math.gcd(*(optimum.size for optimum in study.optima)) == 0 else []
 
 
-def _plan(study: _Study, seeds: int, added: tuple[int, ...]) -> _Plan:
+def _plan(study: Study, seeds: int, added: tuple[int, ...]) -> _Plan:
     """With as many rates as the sizes without an optimum and those to be added need."""
     tried = np.log2(study.lrs)
     low, high = tried[0], tried[-1]
@@ -199,7 +152,7 @@ def _plan(study: _Study, seeds: int, added: tuple[int, ...]) -> _Plan:
     return _Plan(seeds, added, lower, higher)
 
 
-def _expected(study: _Study, size: int) -> float | None:
+def _expected(study: Study, size: int) -> float | None:
     """log2 lr* on the line."""
     if study.joint is None:
         return None
@@ -208,7 +161,7 @@ def _expected(study: _Study, size: int) -> float | None:
     return float(study.joint.log2_lr.mean() + along)
 
 
-def _then(study: _Study, plan: _Plan) -> Estimate:
+def _then(study: Study, plan: _Plan) -> Estimate:
     """The slope once the plan is done, if its estimate stays."""
     # An optimum without a fit is known to its bracket, which seeds do not narrow.
     fitted = all(optimum.quartic is not None for optimum in study.interior)
@@ -221,31 +174,41 @@ def _then(study: _Study, plan: _Plan) -> Estimate:
     return study.joint.planned(more, placed).combination(centred / (centred @ centred))
 
 
-def _assurance(study: _Study, now: Estimate, plan: _Plan) -> float:
+def _assurance(study: Study, now: Estimate, plan: _Plan) -> float:
     """The probability that the plan decides."""
     assert study.joint is not None
     return assurance(now, _then(study, plan), study.joint.df, study.tolerance)
 
 
-def _cost(study: _Study, plan: _Plan) -> tuple[float, int]:
+def _cost(study: Study, plan: _Plan) -> tuple[float, int]:
     """FLOPs (0 where not known) and trials that the plan adds to the arm."""
-    more = plan.lower + plan.higher
-    counts = {size: (each.rates + more) * plan.seeds - each.trials for size, each in study.tried.items()}
+    all_alike = study.drawn or plan.lower + plan.higher > 0
+    rates = study.rates + _more(study, plan)
+    counts = {
+        size: (rates if all_alike else each.rates) * plan.seeds - each.trials for size, each in study.tried.items()
+    }
     flops = sum(count * study.tried[size].flops for size, count in counts.items())
     usual = round(float(np.mean([each.rates for each in study.tried.values()])))
     for size in plan.added:
         nearest = min(study.tried, key=lambda known: abs(math.log2(known / size)))
-        counts[size] = (usual + more) * plan.seeds
+        counts[size] = (rates if all_alike else usual) * plan.seeds
         flops += counts[size] * study.tried[nearest].flops * (size / nearest) ** COST_POWER[study.axis]
     return flops if math.isfinite(flops) else 0.0, sum(counts.values())
 
 
-def _offer(study: _Study, plan: _Plan, why: str, chance: float | None = None) -> Settling:
+def _more(study: Study, plan: _Plan) -> int:
+    """Rates that every size gets beside those tried."""
+    beyond = plan.lower + plan.higher
+    return beyond + study.rates - 1 if study.drawn and beyond else beyond
+
+
+def _offer(study: Study, plan: _Plan, why: str, chance: float | None = None) -> Settling:
     names, word = AXES[study.axis], AXES[study.axis].word
     flops, trials = _cost(study, plan)
     seeds = plan.seeds if plan.seeds > study.seeds else None
     sizes = tuple(sorted([*(optimum.size for optimum in study.optima), *plan.added])) if plan.added else None
     lrs = _rates(study, plan) if plan.lower or plan.higher else None
+    n_trials = study.rates + _more(study, plan) if study.drawn else None
     changes, flags = [], list[str]()
     if seeds is not None:
         changes.append(f"{seeds} seeds in place of {study.seeds}")
@@ -255,16 +218,23 @@ def _offer(study: _Study, plan: _Plan, why: str, chance: float | None = None) ->
         changes.append(f"{word if len(plan.added) == 1 else names.words} {added} as well")
         flags += [f"--{names.sizes.replace('_', '-')}", *map(str, sizes)]
     if lrs is not None:
-        changes.append(f"rates from 2^{math.log2(lrs[0]):.4g} to 2^{math.log2(lrs[-1]):.4g}")
+        drawn = "" if n_trials is None else f"{n_trials} "
+        changes.append(f"{drawn}rates from 2^{math.log2(lrs[0]):.4g} to 2^{math.log2(lrs[-1]):.4g}")
         flags += ["--lrs", *_words(lrs)]
     if not changes:
         return Settling(why, None, None, None, 0, None, ())
+    if n_trials is not None:
+        flags += ["--search", study.search, "--n-trials", str(n_trials)]
     what = f"{', '.join(changes)} ({trials} more trials): {why}"
     return Settling(what, seeds, sizes, lrs, trials, flops or None, tuple(flags), chance)
 
 
-def _rates(study: _Study, plan: _Plan) -> tuple[float, ...]:
+def _rates(study: Study, plan: _Plan) -> tuple[float, ...]:
+    """All of a grid; the two ends of a search, at powers of two."""
     factor, lrs = 2.0**study.step, study.lrs
+    if study.drawn:
+        low, high = math.log2(lrs[0]) - plan.lower * study.step, math.log2(lrs[-1]) + plan.higher * study.step
+        return 2.0 ** math.floor(low), 2.0 ** math.ceil(high)
     below = [lrs[0] / factor**power for power in range(plan.lower, 0, -1)]
     return (*below, *lrs, *(lrs[-1] * factor**power for power in range(1, plan.higher + 1)))
 

@@ -1,7 +1,7 @@
 """Does the best learning rate transfer across widths, or whatever else the axis is? From a frame of trials to results.
 
 transfer_slope     d log2 lr* / d log2 size, octaves of rate per doubling of width; muP predicts 0
-transfer_regret    what the smallest size's rate costs at the largest, nats per token
+transfer_regret    what the smallest size's rate costs at the largest, in the unit of the loss
 verdict            transfers, does_not_transfer or inconclusive
 slope_difference   of every two arms, the first minus the second
 and of every arm   the sensitivity to the rate, the lowest unstable rate and the near-optimal band of every size; the
@@ -41,8 +41,21 @@ class Horizon:
     batch_size: int
     context: int
     data: str
-    loss: str = "cross_entropy"
-    """What was trained on."""
+    loss: str
+    """What was trained on: a key of LOSSES, which says its unit."""
+
+    @classmethod
+    def of(cls, trials: pd.DataFrame) -> Horizon:
+        """That of trials which were all trained alike, by the first of them."""
+        first = trials.iloc[0]
+        return cls(
+            steps=int(first["steps"]),
+            tokens=int(first["tokens"]),
+            batch_size=int(first["batch_size"]),
+            context=int(first["context"]),
+            data=str(first["data"]),
+            loss=str(json.loads(first["setting"])["loss"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,7 @@ class Analysis:
 
 
 def analyze(frame: pd.DataFrame, tolerance: float, loss: str = "final_loss", axis: str = "width") -> Analysis:
-    """The analysis of a frame of trials (`records.to_frame`) by the loss in one of its columns, in nats per token.
+    """The analysis of a frame of trials (`records.to_frame`) by the loss in one of its columns.
 
     `axis` names the column along which the rate may transfer: width, depth, batch_size or steps.
 
@@ -135,25 +148,17 @@ def _analyze_arm(name: str, trials: pd.DataFrame, tolerance: float, loss: str, a
         by_size.get_group(curve.size).groupby("seed")["init_loss"].mean().to_numpy(dtype="float64")
         for curve in measured
     ]
-    first = trials.iloc[0]
-    trained_on = str(json.loads(first["setting"])["loss"])
+    horizon = Horizon.of(trials)
     return ArmResult(
         arm=name,
-        parametrization=str(first["parametrization"]),
-        horizon=Horizon(
-            steps=int(first["steps"]),
-            tokens=int(first["tokens"]),
-            batch_size=int(first["batch_size"]),
-            context=int(first["context"]),
-            data=str(first["data"]),
-            loss=trained_on,
-        ),
+        parametrization=str(trials["parametrization"].iloc[0]),
+        horizon=horizon,
         optima=found,
         transfer_slope=interval,
         transfer_regret=cost,
         verdict=verdict,
         reason=why,
-        sentence=sentence(name, verdict, found, interval, cost, why, axis, LOSSES[trained_on]),
+        sentence=sentence(name, verdict, found, interval, cost, why, axis, LOSSES[horizon.loss]),
         sensitivity=lr_sensitivity(measured, init_losses),
         unstable=unstable,
         unstable_slope=unstable_slope(unstable),

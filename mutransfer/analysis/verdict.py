@@ -92,7 +92,8 @@ def _grounds(optima: Sequence[Optimum], tolerance: float, axis: str) -> str:
     line, verdict = slope(optima), judge(optima, tolerance)
     interior = [str(optimum.size) for optimum in optima if optimum.interior]
     if len(optima) == 1:
-        return f"one {AXES[axis].word} has an optimum but no slope: add {sizes}"
+        found = "has an optimum but no slope" if interior else "was trained, without an optimum inside the rates tried"
+        return f"one {AXES[axis].word} {found}: add {sizes}"
     if line is None:
         return f"{len(interior)} of {len(optima)} {sizes} have an optimum inside the rates tried; a slope needs two"
     of = "" if len(interior) == len(optima) else f" through {sizes} {', '.join(interior)}"

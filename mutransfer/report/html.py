@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -28,6 +27,7 @@ from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.config import AXES, flatten
 from mutransfer.files import write_whole
 from mutransfer.report import words
+from mutransfer.report.commands import settling_step
 from mutransfer.report.figures import draw
 from mutransfer.report.files import svg
 from mutransfer.report.loss_chart import loss_curves_chart
@@ -102,7 +102,7 @@ def render(
         transfers=transfer_table(analysis).to_dict("records"),
         differences=difference_table(analysis).to_dict("records"),
         confirmed=confirmation_table(confirmations).to_dict("records"),
-        settling=[_plan(row, provenance.command) for row in settling_table(analysis).to_dict("records")],
+        settling=[_plan(row, provenance) for row in settling_table(analysis).to_dict("records")],
         single_seed=single_seed(frame),
         unknowns=unknowns(analysis, frame, confirmations, provenance.folder),
         comparison=comparison_table(analysis).to_dict("records"),
@@ -168,9 +168,10 @@ def _source(name: str) -> str:
     return resources.files("mutransfer.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _plan(row: Mapping[Any, Any], command: str) -> dict[str, Any]:
-    """A plan with the command that carries it out, where it asks for anything."""
-    return {**row, "command": f"{command} {shlex.join(row['flags'])}" if row["flags"] else ""}
+def _plan(row: Mapping[Any, Any], provenance: Provenance) -> dict[str, Any]:
+    """A plan with the command that carries it out."""
+    step = settling_step(row["arm"], row["what"], row["flags"], provenance.command, provenance.config)
+    return {**row, **step._asdict()}
 
 
 def _law(row: Mapping[Any, Any], analysis: Analysis) -> dict[str, Any]:

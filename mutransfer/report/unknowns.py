@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,9 +10,9 @@ import pandas as pd
 from mutransfer.analysis import Analysis, ArmResult
 from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.analysis.noise import single_seed_note
+from mutransfer.analysis.verdict import INCONCLUSIVE, TRANSFERS
 from mutransfer.config import AXES
-
-INCONCLUSIVE, TRANSFERS = "inconclusive", "transfers"
+from mutransfer.report.commands import confirm_command
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ def unknowns(
             arms=tuple(result.arm for result in results),
             text=text,
             commands=tuple(
-                _command(result, analysis.axis, folder, several=len(analysis.arms) > 1)
+                # Twice as far as was measured.
+                confirm_command(analysis, folder, result.arm, 2 * result.optima[-1].size)
                 for result in results
                 if result.verdict == TRANSFERS and not confirmed[result.arm]
             ),
@@ -73,10 +73,3 @@ def _text(result: ArmResult, seeds: int, confirmed: Sequence[int], axis: str) ->
         f"Whether the line goes on straight beyond {high}, and how the rate moves with longer training, no interval "
         f"from these trials can know.{checked}"
     )
-
-
-def _command(result: ArmResult, axis: str, folder: str, *, several: bool) -> str:
-    """Twice as far as was measured."""
-    flag = axis.replace("_", "-")
-    arm = f" --arm {shlex.quote(result.arm)}" if several else ""
-    return f"mutransfer confirm {shlex.quote(folder)} --{flag} {2 * result.optima[-1].size}{arm}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -12,7 +13,7 @@ from mutransfer import records
 from mutransfer.analysis.confirmation import Confirmation, confirmation
 from mutransfer.analysis.transfer import Analysis
 from mutransfer.checks import one_of
-from mutransfer.config import SweepConfig
+from mutransfer.config import AXES, SweepConfig
 from mutransfer.sweep.folder import ResultFolder, read_origin
 
 FOLDER = "confirm"
@@ -22,11 +23,13 @@ def confirmation_sweep(result: Path, config: SweepConfig, arm: str, size: int, l
     """The sweep that trains an arm of a result at a size, at half of `lr`, at `lr` and at double."""
     arms = {each.name: each for each in config.arms}
     one_of("arm", arm, arms)
+    alone: dict[str, Any] = {AXES[config.axis].sizes: (size,)}
     return dataclasses.replace(
-        config.for_arm(arms[arm]).at(size),
+        config.for_arm(arms[arm]),
+        **alone,
         lrs=(lr / 2, lr, 2 * lr),
         search="grid",
-        out=str(result / FOLDER / f"{arm.replace('/', '_')}-{config.axis}={size}"),
+        out=str(result / FOLDER / f"{arm}-{config.axis}={size}"),
     )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mutransfer import records
 from mutransfer.checks import several
-from mutransfer.config import AXES, SCHEMA, SweepConfig, differing_fields, flatten, sweep_from_json, to_json
+from mutransfer.config import AXES, SCHEMA, Arm, SweepConfig, differing_fields, flatten, sweep_from_json, to_json
 from mutransfer.config.sweep import EXTENSIONS
 from mutransfer.files import write_whole
 
@@ -221,5 +221,20 @@ def _union(stored: SweepConfig, wanted: SweepConfig) -> SweepConfig:
         seeds=max(stored.seeds, wanted.seeds),
         n_trials=max(stored.n_trials, wanted.n_trials),
         parametrizations=tuple(dict.fromkeys((*stored.parametrizations, *wanted.parametrizations))),
-        variants=tuple(dict.fromkeys((*stored.variants, *wanted.variants))),
+        variants=_variants(stored.variants, wanted.variants),
     )
+
+
+def _variants(stored: Sequence[Arm], wanted: Sequence[Arm]) -> tuple[Arm, ...]:
+    """The arms of both. Two that differ in rates of their own alone are one, which has the rates of both."""
+    found: dict[Any, Arm] = {}
+    for arm in (*stored, *wanted):
+        alike = dataclasses.replace(arm, changes=tuple((name, None if name == "lrs" else v) for name, v in arm.changes))
+        if alike in found:
+            pairs = zip(found[alike].changes, arm.changes, strict=True)
+            arm = dataclasses.replace(
+                arm,
+                changes=tuple((n, tuple(sorted({*old, *new})) if n == "lrs" else new) for (n, old), (_, new) in pairs),
+            )
+        found[alike] = arm
+    return tuple(found.values())

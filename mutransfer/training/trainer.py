@@ -82,7 +82,7 @@ def _train_one(trial: TrialConfig, corpus: Corpus, device: str) -> TrialResult:
         losses[step] = train_step(built, optimizer, trial, step, torch.from_numpy(tokens).to(device))
         if (step + 1) % FETCH_EVERY == 0 or step + 1 == trial.steps:
             done = step + 1
-            diverged_step = find_divergence(losses[:done].cpu().numpy(), warmup)
+            diverged_step = find_divergence(losses[:done].cpu().numpy(), warmup, trial.steps)
             if diverged_step is not None:
                 done = diverged_step + 1
                 break

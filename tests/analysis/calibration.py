@@ -8,13 +8,14 @@ by SHARES, cliffs 15%.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
-from analysis.planted import SHARES, world
+from analysis.planted import HELD_OUT, SHARES, World, world
 from mutransfer.analysis.interval import Interval
 from mutransfer.analysis.line import slope
 from mutransfer.analysis.optimum import optima
@@ -25,6 +26,7 @@ SLOPES = (0.0, -0.1, -0.25, -0.5, -1.0)
 FACTORS = (0.3, 1.0, 3.0)
 STRATA = tuple(product(SHARES, SLOPES, FACTORS))
 WOBBLE = 0.1
+WEIGHTS = SHARES | dict.fromkeys(HELD_OUT, 1.0)
 NARROWEST = 32
 
 LR_HALF = {1: 0.27, 2: 0.18, 3: 0.155, 5: 0.13}
@@ -63,13 +65,18 @@ class Studied:
         return iter((self.sweeps, self.widths))
 
 
-def study(cell: Cell, repeats: int, strata: tuple[tuple[str, float, float], ...] = STRATA) -> Studied:
+def study(
+    cell: Cell,
+    repeats: int,
+    strata: tuple[tuple[str, float, float], ...] = STRATA,
+    plant: Callable[..., World] = world,
+) -> Studied:
     """`repeats` sweeps of every stratum; the same cell gives the same sweeps."""
     rng = np.random.default_rng([cell.seeds, cell.widths, int(2 * cell.step)])
     sizes = tuple(NARROWEST * 2**octave for octave in range(cell.widths))
     sweeps, widths = [], []
     for repeat, (kind, intended, factor) in product(range(repeats), strata):
-        planted = world(
+        planted = plant(
             rng,
             slope=intended,
             seeds=cell.seeds,
@@ -83,16 +90,17 @@ def study(cell: Cell, repeats: int, strata: tuple[tuple[str, float, float], ...]
         line = slope(found)
         verdict = judge(found, TOLERANCE)
         within = abs(planted.slope) <= TOLERANCE
-        stratum = (cell.seeds, cell.widths, cell.step, kind, intended, factor, SHARES[kind])
+        stratum = (cell.seeds, cell.widths, cell.step, kind, intended, factor, WEIGHTS[kind])
         wrong = verdict == (DOES_NOT_TRANSFER if within else TRANSFERS)
         sweeps.append((*stratum, *_held(None if line is None else line.interval, planted.slope), verdict, wrong))
         for optimum, true in zip(found, planted.optima, strict=True):
             known = optimum.interior and optimum.ci_low is not None and optimum.ci_high is not None
             interval = Interval(optimum.log2_lr, optimum.ci_low, optimum.ci_high) if known else None
-            widths.append((*stratum, *_held(interval, true), optimum.size))
+            widths.append((*stratum, *_held(interval, true), optimum.size, optimum.status))
     names = ["seeds", "widths", "step", "shape", "slope", "factor", "weight", "held", "half"]
     return Studied(
-        pd.DataFrame(sweeps, columns=[*names, "verdict", "wrong"]), pd.DataFrame(widths, columns=[*names, "width"])
+        pd.DataFrame(sweeps, columns=[*names, "verdict", "wrong"]),
+        pd.DataFrame(widths, columns=[*names, "width", "status"]),
     )
 
 

@@ -6,12 +6,16 @@ curves of a two-layer byte-level transformer). Curvature a = 0.015 to 0.04 nats/
 sweep, and runs diverge some octaves above the optimum.
 
 Noise: `Noise` below, as fitted to 8 seeds of real runs by experiments/calibration/noise.py, times a factor.
+
+On these shapes the constants of the analysis were also chosen. HELD_OUT are shapes on which they were not: only
+experiments/calibration/holdout.py plants them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -83,6 +87,8 @@ class Noise:
     """e grows by this part of itself with every octave above the optimum."""
     length: float
     """e is smooth: its correlation over d octaves is exp(-(d / length)^2 / 2)."""
+    tail_df: float = np.inf
+    """e is Student's t with these degrees of freedom, scaled to the same variance."""
 
 
 REAL = Noise(
@@ -142,6 +148,8 @@ def _shape(rng: np.random.Generator, kind: str) -> Shape:
         smooth = _exponential(a, rng.uniform(0.6, 1.2), rng.uniform(-0.3, 0.3))
         foot, height = rng.uniform(0.8, 2.2), rng.uniform(0.15, 0.6)
         return lambda x: smooth(x) + height * np.maximum(x - foot, 0)
+    if kind in HELD_OUT:
+        return HELD_OUT[kind](rng, a)
     side = {"skewed_right": 1, "skewed_left": -1}[kind]
     return _exponential(a, rng.uniform(0.6, 1.4), side * rng.uniform(0, 0.45))
 
@@ -151,6 +159,33 @@ def _exponential(a: float, total: float, skew: float) -> Shape:
     up, down = (total + skew) / 2, (total - skew) / 2
     scale = 2 * a / (up + down)
     return lambda x: scale * (np.expm1(up * x) / up + np.expm1(-down * x) / down)
+
+
+def _skewed(rng: np.random.Generator, a: float, skew: float) -> Shape:
+    # A total above the skew keeps both sides rising.
+    return _exponential(a, skew + rng.uniform(0.1, 0.5), skew * rng.choice([-1, 1]))
+
+
+def _steeper(rng: np.random.Generator, a: float, times: float) -> Shape:
+    smooth, side = _exponential(a, rng.uniform(0.6, 1.2), 0.0), rng.choice([-1, 1])
+    return lambda x: smooth(x) * np.where(side * x > 0, times, 1.0)
+
+
+def _foot(rng: np.random.Generator, a: float, foot: float) -> Shape:
+    smooth = _exponential(a, rng.uniform(0.6, 1.2), rng.uniform(-0.3, 0.3))
+    return lambda x: smooth(x) + 0.3 * np.maximum(x - foot, 0)
+
+
+HELD_OUT: dict[str, Callable[[np.random.Generator, float], Shape]] = {
+    "skew 0.45": partial(_skewed, skew=0.45),
+    "skew 1.0": partial(_skewed, skew=1.0),
+    "one side 2x steeper": partial(_steeper, times=2.0),
+    "one side 3x steeper": partial(_steeper, times=3.0),
+    "cliff 0.6 octaves above": partial(_foot, foot=0.6),
+    "cliff 0.4 octaves above": partial(_foot, foot=0.4),
+}
+"""Shapes that no constant was chosen on, by curvature; the first is the edge of the family that they were. A cliff is
+0.3 nats per octave."""
 
 
 def _measured(losses: Array) -> Shape:
@@ -179,19 +214,22 @@ def world(
     kind: str | None = None,
     factor: float | None = None,
     wobble: float = 0.0,
+    above: float = np.inf,
+    real: Noise = REAL,
 ) -> World:
     """A planted sweep: `slope` octaves of rate per doubling of width, `wobble` octaves of scatter by width, rates
-    `step` octaves apart from three below the lowest optimum to three above the highest, REAL noise times `factor`
-    (log-uniform from 0.3 to 3 unless given)."""
+    `step` octaves apart from three below the lowest optimum to three above the highest, but none more than `above` over
+    their mean, `real` noise times `factor` (log-uniform from 0.3 to 3 unless given)."""
     kind = kind or str(rng.choice(list(SHARES), p=list(SHARES.values())))
     factor = factor if factor is not None else float(np.exp(rng.uniform(np.log(0.3), np.log(3))))
     octaves = np.log2(np.array(widths, dtype=np.float64))
     optima = -7 + slope * (octaves - octaves.mean()) + wobble * rng.standard_normal(len(widths))
     grid = np.arange(optima.min() - 3, optima.max() + 3 + step, step) - rng.uniform(0, step)
+    grid = grid[grid <= optima.mean() + above]
     planted = shapes(rng, kind, len(widths))
     z = grid - optima[:, None]
     losses = np.array([2.3 + 4 / width + shape(at) for width, shape, at in zip(widths, planted, z, strict=True)])
-    runs = losses[:, None] + factor * noise(rng, z, np.array(widths), seeds)
+    runs = losses[:, None] + factor * noise(rng, z, np.array(widths), seeds, real)
     runs[np.broadcast_to((z > rng.uniform(*EDGE))[:, None], runs.shape)] = np.inf
     centred = octaves - octaves.mean()
     return World(
@@ -214,7 +252,10 @@ def noise(rng: np.random.Generator, z: Array, widths: NDArray[np.int64], seeds: 
     near = np.clip(z, -REACH, REACH)[:, None]
     smooth = np.exp(-(((z[0][:, None] - z[0]) / real.length) ** 2) / 2) + 1e-9 * np.eye(z.shape[1])
     sd = real.own * np.maximum(128 / widths, 1)[:, None, None] ** real.width_power
-    own = rng.standard_normal((len(widths), seeds, z.shape[1])) @ np.linalg.cholesky(smooth).T
+    draws = rng.standard_normal((len(widths), seeds, z.shape[1]))
+    if np.isfinite(real.tail_df):
+        draws = rng.standard_t(real.tail_df, draws.shape) * np.sqrt(1 - 2 / real.tail_df)
+    own = draws @ np.linalg.cholesky(smooth).T
     return np.asarray(
         real.offset * by_seed(real.offset_correlation)
         + real.tilt * by_seed(real.tilt_correlation) * near

@@ -190,6 +190,16 @@ def test_the_sentence_names_the_training_it_holds_for() -> None:
     assert "\n" not in found.sentence
 
 
+def test_what_is_lost_is_told_in_the_unit_of_the_loss() -> None:
+    def squared(trials: pd.DataFrame) -> pd.DataFrame:
+        return trials.assign(setting=trials["setting"].str.replace("cross_entropy", "squared_error"))
+
+    found = confirm(squared(swept(0.1)), squared(trained(256, PROXY + 0.3)))
+    assert found.horizon.loss == "squared_error"
+    assert found.sentence.count(" squared error (") == 2
+    assert "nats" not in found.sentence
+
+
 NOT = math.inf
 DIVERGED = [
     ((NOT, NOT, NOT), False, False, "diverged, and so did half and double of it"),

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,8 @@ from mutransfer.analysis.noise import (
     PRIOR_DF,
     SEEDS_SIGMA,
     SHARED_DF,
+    SINGLE_SEED_COVERAGE,
+    SINGLE_SIGMA,
     TILT,
     TILT_DF,
     Noise,
@@ -15,8 +20,9 @@ from mutransfer.analysis.noise import (
     single_seed_note,
     tilt,
 )
-from mutransfer.analysis.quartic import Quartic, Window, fit, window
+from mutransfer.analysis.quartic import SHARPEST, Quartic, Window, fit, window
 
+CALIBRATION = Path(__file__).parents[2] / "results" / "calibration" / "calibration.json"
 RATES = np.arange(-10.0, -3.0)
 SIGMA = 0.01
 
@@ -96,3 +102,18 @@ def test_what_one_seed_cannot_know_is_said() -> None:
     note = single_seed_note(1)
     assert note is not None
     assert "one seed" in note
+
+
+def test_the_coverage_that_is_told_of_one_seed_is_the_measured_one() -> None:
+    table = json.loads(CALIBRATION.read_text())["tables"]["By seeds and noise factor"]
+    measured = {row["factor"]: row["lr* held"] for row in table if row["seeds"] == 1}
+    assert pytest.approx(measured, abs=0.005001) == SINGLE_SEED_COVERAGE
+
+
+@pytest.mark.parametrize(("a", "scale"), [(0.01, 1.0), (SHARPEST, 1.0), (10 * SHARPEST, 10.0)])
+def test_what_is_known_of_a_single_seeds_noise_is_scaled_with_the_unit_of_the_loss(a: float, scale: float) -> None:
+    points = window(parabola(32, -7.0, RATES, seeds=1, a=a))
+    assert points is not None
+    quiet = fit(points, SIGMA**2)
+    (found,) = residual_noise([quiet])
+    assert found.variance == pytest.approx((scale * SINGLE_SIGMA) ** 2 * PRIOR_DF / found.df, rel=0.01)

@@ -52,10 +52,18 @@ def test_failed_training_counts_as_the_loss_at_initialization(failed: float) -> 
 
 
 def test_every_seed_has_its_own_initialization() -> None:
-    (found,) = lr_sensitivity([Curve(32, RATES[:2], np.array([[1.0, np.inf], [1.0, np.inf]]))], [np.array([4.0, 6.0])])
-    assert found.estimate == pytest.approx((3 / 2 + 5 / 2) / 2)
-    # t at 1 degree of freedom times the standard error of 1.5 and 2.5.
-    assert found.ci_high == pytest.approx(2 + 12.7062047 * 0.5)
+    (found,) = lr_sensitivity([Curve(32, RATES[:2], np.array([[1.0, np.inf], [1.0, np.inf]]))], [np.array([4.0, 4.1])])
+    assert found.estimate == pytest.approx((3 / 2 + 3.1 / 2) / 2)
+    # t at 1 degree of freedom times the standard error of 1.5 and 1.55.
+    assert found.ci_high == pytest.approx(1.525 + 12.7062047 * 0.025)
+
+
+def test_no_interval_reaches_above_what_a_range_can_cost() -> None:
+    """Where the seeds part by a whole capped rate, t at 1 degree of freedom would go beyond."""
+    torn = Curve(32, RATES[:3], np.array([[1.0, 1.0, 1.1], [1.0, 1.0, np.inf]]))
+    found = only(torn, init=4.0)
+    assert found.ci_high == pytest.approx(4.0 - 1.0)
+    assert found.ci_low == 0.0
 
 
 def test_the_range_is_that_of_all_sizes() -> None:

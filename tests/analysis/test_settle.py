@@ -220,3 +220,19 @@ def test_flops_that_are_not_known_are_none() -> None:
     plans = advised(line(0.1).assign(flops=math.nan), 0.85)
     assert plans[0].trials > 0
     assert all(plan.flops is None for plan in plans)
+
+
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_a_search_is_as_dense_over_its_wider_range_as_before(search: str) -> None:
+    trials = line(-0.2)
+    found = analyze(trials[trials["log2_lr"] >= -7].assign(search=search), TAU).arms[0]
+    assert found.settling
+    for plan in found.settling:
+        assert plan.lrs is not None
+        assert flag(plan, "--search") == [search]
+        low, high = np.log2(plan.lrs)
+        more = int(flag(plan, "--n-trials")[0]) - 5
+        # Five rates an octave apart were tried.
+        assert more >= high - low
+        assert plan.trials == (5 + more) * (plan.seeds or 2) * len(plan.sizes or WIDTHS) - 4 * 5 * 2
+        assert parse_lrs(flag(plan, "--lrs")) == plan.lrs

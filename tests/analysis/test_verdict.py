@@ -55,6 +55,13 @@ def test_one_width_and_one_interior_width_are_inconclusive() -> None:
     assert "1 of 3 widths" in reason(optima, TAU)
 
 
+@pytest.mark.parametrize("status", ["censored_low", "censored_high", "flat", "too_few"])
+def test_a_lone_width_without_an_optimum_is_not_said_to_have_one(status: str) -> None:
+    why = reason([without(64, status)], TAU)
+    assert why.startswith("one width was trained, without an optimum inside the rates tried: add widths; width 64")
+    assert "has an optimum" not in why
+
+
 @pytest.mark.parametrize("end", [0, -1])
 @pytest.mark.parametrize("status", ["censored_low", "censored_high", "flat", "too_few"])
 def test_transfer_needs_proxy_and_target(end: int, status: str) -> None:

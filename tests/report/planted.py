@@ -27,7 +27,7 @@ from mutransfer.report import FailedTrial, Provenance
 
 CURVATURE = 0.05
 RATES = tuple(range(-10, -3))
-HORIZON = Horizon(steps=150, tokens=153600, batch_size=16, context=64, data="stdlib")
+HORIZON = Horizon(steps=150, tokens=153600, batch_size=16, context=64, data="stdlib", loss="cross_entropy")
 SAME = {
     "base_width": 32,
     "depth": 2,

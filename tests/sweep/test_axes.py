@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mutransfer import records
+from mutransfer.advice import advise
 from mutransfer.config import AXES, Arm, SweepConfig, sweep_from_json, to_json
 from mutransfer.result import read_result
 from mutransfer.sweep.search import count_missing
@@ -75,6 +76,14 @@ def test_a_size_given_twice_and_a_field_that_the_axis_sets_are_refused(tmp_path:
         config = SweepConfig(widths=(32,), **{AXES[axis].sizes: SIZES[axis]}, **changes)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=told):
             config.validate()
+
+
+@pytest.mark.parametrize("axis", ["batch_size", "steps"])
+def test_no_rate_is_recommended_along_the_training_itself(tmp_path: Path, axis: str) -> None:
+    sweep(along(tmp_path, axis), FakeTrain(os.devnull))
+    for sizes in ({}, {"width": 64}):
+        with pytest.raises(ValueError, match="wanted one along widths or depths"):
+            advise(tmp_path, sizes)
 
 
 VARIANTS = (

@@ -1,0 +1,93 @@
+"""What an arm has been trained at, as far as it matters to what else might be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mutransfer.analysis.line import located
+from mutransfer.analysis.optimum import Optimum
+from mutransfer.analysis.pooled import Located
+from mutransfer.config.sweep import SEARCHES
+
+GRID = SEARCHES[0]
+"""The search that takes the rates it is given; the others draw them."""
+FEWEST_OPTIMA = 2
+"""Fewest that have a slope."""
+
+
+class Tried(NamedTuple):
+    """What was run at one size."""
+
+    trials: int
+    rates: int
+    flops: float
+    """Of a trial, on average."""
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The trials of an arm and what was found in them."""
+
+    optima: Sequence[Optimum]
+    joint: Located | None
+    """The interior ones, where a line goes through them."""
+    tried: Mapping[int, Tried]
+    seeds: int
+    lrs: Sequence[float]
+    """Ascending, of all sizes."""
+    search: str
+    diverged: bool
+    """Whether any trial did."""
+    tolerance: float
+    axis: str
+
+    @property
+    def interior(self) -> list[Optimum]:
+        return [optimum for optimum in self.optima if optimum.interior]
+
+    @property
+    def drawn(self) -> bool:
+        """Whether a search drew the rates, others at each size."""
+        return self.search != GRID
+
+    @property
+    def rates(self) -> int:
+        """At a size that has them all."""
+        return max(each.rates for each in self.tried.values()) if self.drawn else len(self.lrs)
+
+    @property
+    def step(self) -> float:
+        """Octaves between rates, of a search on average."""
+        gaps = np.diff(np.log2(self.lrs))
+        if not len(gaps):
+            return 1.0
+        return float(gaps.sum() / max(self.rates - 1, 1) if self.drawn else np.median(gaps))
+
+
+def study_of(optima: Sequence[Optimum], trials: pd.DataFrame, tolerance: float, axis: str) -> Study:
+    """The study of an arm's `trials`, a frame of its records. Of trials of several searches it is about those of the
+    last in SEARCHES."""
+    searches = [search for search in SEARCHES[1:] if (trials.filter(items=["search"]) == search).any(axis=None)]
+    if searches:
+        trials = trials[trials["search"] == searches[-1]]
+    interior = [optimum for optimum in optima if optimum.interior]
+    return Study(
+        optima=optima,
+        joint=located(interior) if len(interior) >= FEWEST_OPTIMA else None,
+        tried={
+            int(size): Tried(len(each), each["lr"].nunique(), float(each["flops"].mean()))
+            for size in trials[axis].unique()
+            for each in [trials[trials[axis] == size]]
+        },
+        seeds=int(trials["seed"].nunique()),
+        lrs=sorted(float(lr) for lr in trials["lr"].unique()),
+        search=searches[-1] if searches else GRID,
+        diverged=bool(trials["diverged"].any()),
+        tolerance=tolerance,
+        axis=axis,
+    )
