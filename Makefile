@@ -11,7 +11,7 @@ flag = $(if $(strip $(2)),--$(1) $(call list,$(2)))
 SWEEP_FLAGS = $(call flag,widths,$(WIDTHS)) $(call flag,depths,$(DEPTHS)) $(call flag,seeds,$(SEEDS)) $(call flag,lrs,$(LRS)) \
 	$(call flag,parametrizations,$(PARAMETRIZATIONS)) $(call flag,steps,$(STEPS)) $(call flag,device,$(DEVICE)) \
 	$(call flag,search,$(SEARCH)) $(call flag,target-se,$(TARGET_SE)) $(call flag,budget,$(BUDGET)) \
-	$(call flag,executor,$(EXECUTOR)) \
+	$(call flag,executor,$(EXECUTOR)) $(call flag,prune,$(PRUNE)) \
 	$(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")
 
 .DEFAULT_GOAL := help
@@ -20,7 +20,7 @@ SWEEP_FLAGS = $(call flag,widths,$(WIDTHS)) $(call flag,depths,$(DEPTHS)) $(call
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo '  sweep takes WIDTHS DEPTHS SEEDS LRS PARAMETRIZATIONS STEPS DATA DEVICE SEARCH TARGET_SE BUDGET EXECUTOR OUT EXPERIMENT ARGS'
+	@echo '  sweep takes WIDTHS DEPTHS SEEDS LRS PARAMETRIZATIONS STEPS DATA DEVICE SEARCH TARGET_SE BUDGET PRUNE EXECUTOR OUT EXPERIMENT ARGS'
 
 setup: $(READY) ## build .venv with everything pinned in constraints.txt
 

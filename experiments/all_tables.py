@@ -12,6 +12,7 @@ from mutransfer.config import Arm, ModelConfig, SweepConfig
 def sweep() -> SweepConfig:
     return SweepConfig(
         experiment="all_tables",
+        search="grid",
         parametrizations=("sp", "sp_full_align", "mup_simple", "ntk", "mean_field", "mup"),
         variants=(Arm("umup", "umup", (("lrs", tuple(2.0**e for e in range(-4, 3))),)),),
         widths=(32, 64, 128),

@@ -12,6 +12,7 @@ from mutransfer import SweepConfig
 def sweep() -> SweepConfig:
     return SweepConfig(
         experiment="batch_size",
+        search="grid",
         parametrizations=("mup",),
         widths=(64,),
         batch_sizes=(4, 8, 16, 32, 64),

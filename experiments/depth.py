@@ -9,6 +9,7 @@ from mutransfer import SweepConfig
 def sweep() -> SweepConfig:
     return SweepConfig(
         experiment="depth",
+        search="grid",
         parametrizations=("mup", "depth_mup", "completep"),
         widths=(32,),
         depths=(2, 4, 8, 16),

@@ -9,9 +9,11 @@ from mutransfer.config import Arm, SweepConfig
 def sweep() -> SweepConfig:
     return SweepConfig(
         experiment="schedules",
+        search="grid",
         parametrizations=(),
         variants=(
-            *(Arm(name, "mup", (("schedule.name", name),)) for name in ("constant", "linear", "cosine", "wsd")),
+            *(Arm(name, "mup", (("schedule.name", name),)) for name in ("constant", "linear", "wsd")),
+            Arm("cosine", "mup", (("schedule.name", "cosine"), ("schedule.floor", 0.0))),
             *(Arm(f"linear, warmup {share}", "mup", (("schedule.warmup", share),)) for share in (0.0, 0.3)),
         ),
         widths=(32, 64, 128),

@@ -16,6 +16,7 @@ HALF_OCTAVES = {"cross_entropy": range(-6, 4), "squared_error": range(-13, 1)}
 def sweep() -> SweepConfig:
     return SweepConfig(
         experiment="sgd_and_the_loss",
+        search="grid",
         parametrizations=(),
         variants=tuple(
             Arm(loss, "sp", (("loss", loss), ("lrs", tuple(2.0 ** (e / 2) for e in rates))))

@@ -35,6 +35,7 @@ PANELS = {
 def sweep() -> SweepConfig:
     return SweepConfig(
         experiment="small_instabilities",
+        search="grid",
         parametrizations=("sp",),
         variants=(
             Arm("sp + qk_norm", "sp", (QK_NORM,)),

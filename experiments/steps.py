@@ -11,6 +11,7 @@ from mutransfer import SweepConfig
 def sweep() -> SweepConfig:
     return SweepConfig(
         experiment="steps",
+        search="grid",
         parametrizations=("mup",),
         widths=(64,),
         step_counts=(75, 150, 300, 600),

@@ -9,6 +9,7 @@ from mutransfer import SweepConfig
 def sweep() -> SweepConfig:
     return SweepConfig(
         experiment="three_tables",
+        search="grid",
         parametrizations=("mup", "mup_table3", "mup_table9"),
         widths=(32, 64, 128),
         seeds=1,

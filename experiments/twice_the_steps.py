@@ -10,4 +10,4 @@ from mutransfer import SweepConfig
 
 def sweep() -> SweepConfig:
     default = SweepConfig()
-    return dataclasses.replace(default, experiment="twice_the_steps", steps=2 * default.steps)
+    return dataclasses.replace(default, experiment="twice_the_steps", search="grid", steps=2 * default.steps)

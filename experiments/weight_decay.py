@@ -15,6 +15,7 @@ DECAY, BEST_RATE = 0.3, 2.0**-6
 def sweep() -> SweepConfig:
     return SweepConfig(
         experiment="weight_decay",
+        search="grid",
         parametrizations=("mup",),
         variants=tuple(
             Arm(mode, "mup", (("optimizer.decay_mode", mode), ("optimizer.weight_decay", decay)))

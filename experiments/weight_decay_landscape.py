@@ -22,6 +22,7 @@ WORST = 0.3
 def sweep() -> SweepConfig:
     return SweepConfig(
         experiment="weight_decay_landscape",
+        search="grid",
         parametrizations=(),
         variants=tuple(Arm(f"wd {decay:g}", "mup", (("optimizer.weight_decay", decay),)) for decay in DECAYS),
         widths=(64,),

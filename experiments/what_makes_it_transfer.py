@@ -14,6 +14,7 @@ GROWING_HEADS = (("model.head_dim", None), ("model.n_heads", 2))
 def sweep() -> SweepConfig:
     return SweepConfig(
         experiment="what_makes_it_transfer",
+        search="grid",
         parametrizations=("sp", "sp_embedding_lr", "mup_without_hidden_lr", "mup_without_output_mult", "mup"),
         variants=(
             Arm("mup, growing heads", "mup", GROWING_HEADS),

@@ -54,6 +54,9 @@ def read_sweep(command: str, words: list[str]) -> SweepConfig:
     if config.axis != "width" and config.experiment == SweepConfig.experiment:
         config = dataclasses.replace(config, experiment=f"{config.axis}_transfer")
     given = {word.partition("=")[0].replace("_", "-") for word in words}
+    if "--seeds" in given and "--search" not in given and default.search == SweepConfig.search:
+        # So many seeds of every rate are a grid: a bracket decides itself what it repeats.
+        config = dataclasses.replace(config, search="grid")
     if config.search == "grid" and "--n-trials" in given:
         raise ValueError("found --n-trials with --search grid, which tries every rate of --lrs; give --search random")
     for option in ("--seeds", "--n-trials"):

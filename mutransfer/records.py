@@ -12,7 +12,7 @@ import os
 import reprlib
 import types
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -33,7 +33,8 @@ class Record:
     """One finished trial. Losses are nats per token (of squared_error: its own units); wall_s seconds; started an ISO
     8601 UTC time. `attention_logit` is the largest attention logit in absolute value and `output_log_z` the mean log of
     the softmax's sum, of the trained model on held-out batches (the former on the first); None where it diverged or
-    has no such thing."""
+    has no such thing. Of a trial that was dropped early, at `pruned_step`, losses, tokens and flops are those up to
+    there."""
 
     trial_id: str
     experiment: str
@@ -75,6 +76,7 @@ class Record:
     started: str
     config: dict[str, Any]
     schema: int = field(default=SCHEMA)
+    pruned_step: int | None = None
 
 
 def append(path: Path, record: Record) -> None:
@@ -132,15 +134,18 @@ def read(path: Path) -> list[Record]:
 def read_lines(path: Path, kind: type[T]) -> tuple[list[T], bytes]:
     """The whole lines of a file, each a dataclass as JSON, and the bytes of a torn last line.
 
-    Raises FileNotFoundError where there is no file, and ValueError, with the line's number, on a line that lacks a
-    field of `kind`, has another, or holds a value of another type than its annotation.
+    A field whose default is None may be missing: an earlier version did not have it.
+
+    Raises FileNotFoundError where there is no file, and ValueError, with the line's number, on a line that lacks any
+    other field of `kind`, has one more, or holds a value of another type than its annotation.
     """
     *lines, tail = _read_bytes(path).split(b"\n")
     wanted = {name: frozenset(_json_types(hint)) for name, hint in get_type_hints(kind).items()}
+    later = {each.name for each in fields(kind) if each.default is None}  # type: ignore[arg-type]
     found = []
     for number, line in enumerate(lines, 1):
         try:
-            found.append(kind(**_parse(line, wanted)))
+            found.append(kind(**_parse(line, wanted, later)))
         except ValueError as error:
             raise ValueError(
                 f"{path}, line {number}: found a corrupt {kind.__name__.lower()} ({error}); wanted one JSON object of "
@@ -183,6 +188,11 @@ def values_of(record: Record, space: Sequence[Range]) -> tuple[float, ...]:
     return tuple(each.value_in(flat) for each in space)
 
 
+def trained_part(record: Record) -> float:
+    """The part of its steps that a trial was trained for; one that diverged counts as whole."""
+    return 1.0 if record.pruned_step is None else record.pruned_step / record.steps
+
+
 def _setting(config: Mapping[str, Any], axis: str) -> str:
     flat = flat_trial(config)
     return json.dumps({name: flat[name] for name in sorted(flat) if name not in ("lr", "seed", VARYING[axis])})
@@ -200,12 +210,12 @@ def _read_bytes(path: Path) -> bytes:
         ) from None
 
 
-def _parse(line: bytes, wanted: Mapping[str, frozenset[type]]) -> dict[str, Any]:
+def _parse(line: bytes, wanted: Mapping[str, frozenset[type]], later: Set[str]) -> dict[str, Any]:
     data = json.loads(line)
     if not isinstance(data, dict):
         raise ValueError(f"it is {reprlib.repr(data)}")
-    if data.keys() != wanted.keys():
-        raise ValueError(f"its fields differ in {', '.join(sorted(data.keys() ^ wanted.keys()))}")
+    if differing := (data.keys() ^ wanted.keys()) - (later - data.keys()):
+        raise ValueError(f"its fields differ in {', '.join(sorted(differing))}")
     for name, value in data.items():
         found = type(value)
         if found not in wanted[name] or (found is float and not math.isfinite(value)):

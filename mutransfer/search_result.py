@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from mutransfer.analysis.settings import rank, shortlist, to_confirm
+from mutransfer.analysis.settings import pruning_warning, rank, shortlist, to_confirm
 from mutransfer.config import SCHEMA, Arm, SweepConfig
 from mutransfer.config.source import to_source
 from mutransfer.config.sweep import PARTS
@@ -45,7 +45,8 @@ def sweep() -> SweepConfig:
 @dataclass(frozen=True)
 class SearchResult(Recorded):
     """The records of a search and what they say: its settings from best to worst (`analysis.settings.rank`), by arm the
-    importance of each hyperparameter, and the sweep that confirms the best few; None where none is fit for it."""
+    importance of each hyperparameter among the settings that were not pruned, and the sweep that confirms the best few;
+    None where none is fit for it."""
 
     settings: pd.DataFrame
     importances: Mapping[str, Mapping[str, float]]
@@ -66,8 +67,11 @@ class SearchResult(Recorded):
             + ", ".join(f"{name} {part:.2f}" for name, part in parts.items())
             for arm, parts in self.importances.items()
         ]
+        warning = pruning_warning(self.settings)
+        said += [f"warning: {warning}"] if warning is not None else []
         if self.confirm_command is None:
-            return [*said, "no setting can be confirmed: each of them diverged"]
+            pruned = " or was pruned" if warning is not None else ""
+            return [*said, f"no setting can be confirmed: each of them diverged{pruned}"]
         return [*said, f"the best few are a shortlist; to confirm them at several sizes: {self.confirm_command}"]
 
 
@@ -95,7 +99,7 @@ def read_search(path: Path) -> SearchResult:
         found.command,
         found.records,
         settings,
-        importances(found.config, settings),
+        importances(found.config, settings[settings["pruned"].isna()]),
         to_confirm(found.config, settings),
     )
 
@@ -120,16 +124,19 @@ def write_search(result: SearchResult) -> None:
 
 
 def to_summary(result: SearchResult) -> dict[str, Any]:
-    """The search as plain data: its best settings and the importances."""
+    """The search as plain data: its best settings, the importances, and what to beware of."""
+    warning = pruning_warning(result.settings)
     best = [
         {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
-        for row in shortlist(result.settings).to_dict("records")
+        for row in shortlist(result.settings).drop(columns="pruned").to_dict("records")
     ]
     return {
         "schema": SCHEMA,
         "experiment": result.config.experiment,
         "search": result.config.search,
         "settings": len(result.settings),
+        "pruned": int(result.settings["pruned"].notna().sum()),
+        "warnings": [] if warning is None else [warning],
         "best": best,
         "importances": {arm: dict(parts) for arm, parts in result.importances.items()},
     }

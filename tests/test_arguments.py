@@ -41,3 +41,10 @@ def test_overrides_presets_and_lists() -> None:
 )
 def test_a_boxed_mistake_is_one_line(box: str) -> None:
     assert _first_lines(box) == "Error parsing --seeds: two"
+
+
+def test_seeds_without_a_search_ask_for_a_grid() -> None:
+    assert read_sweep("sweep", ["--seeds", "3"]) == SweepConfig(search="grid", seeds=3)
+    assert read_sweep("sweep", ["--seeds=3", "--search=tpe"]).search == "tpe"
+    with pytest.raises(ValueError, match=r"found --seeds with --search bracket, .*give --target-se"):
+        read_sweep("sweep", ["--seeds", "3", "--search", "bracket"])

@@ -177,6 +177,7 @@ def tiny(**changes: object) -> SweepConfig:
     return dataclasses.replace(
         SweepConfig(
             experiment="tiny",
+            search="grid",
             widths=(16, 32),
             base_width=16,
             lrs=(2.0**-9, 2.0**-7, 2.0**-5),

@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ PAGE = (ROOT / "docs" / "learning-rates.md").read_text()
 SHORT = {
     "sweep": ["--steps", "6", "--seeds", "1", "--lrs", "2^-8,2^-7", "--executor", "inprocess", "--eval-batches", "1"],
     "lr-range-test": ["--seeds", "1"],
+    "train": ["--steps", "8", "--batch-size", "4"],
     "noise-scale": ["--batch-size", "8"],
     "sharpness": ["--batch-size", "4"],
 }
@@ -43,7 +45,11 @@ def test_every_command_of_the_page_runs(
         "recommend",
         "sweep",
         "recipe",
+        "train",
+        "train",
+        "train",
         "noise-scale",
+        "train",
         "sharpness",
         "doctor",
         "coord-check",
@@ -58,13 +64,16 @@ def test_every_command_of_the_page_runs(
     assert all(any((tmp_path / folder).iterdir()) for folder in written), written
 
 
-def test_the_pages_loop_watches_a_run() -> None:
-    (loop,) = blocks("python")
-    scope: dict[str, object] = {}
+def test_the_pages_loop_watches_a_run_and_its_layers_have_rates_of_their_own() -> None:
+    loop, by_layer = blocks("python")
+    scope: dict[str, Any] = {}
     exec(compile(loop, "learning-rates.md", "exec"), scope)
-    seen = scope["seen"]
-    assert isinstance(seen, list)
-    assert {each.step for each in seen} == {0, 20}
+    assert {each.step for each in scope["seen"]} == {0, 20, 39}
+    exec(compile(by_layer, "learning-rates.md", "exec"), scope)
+    groups, names = scope["optimizer"].param_groups, {id(p): n for n, p in scope["mup"].model.named_parameters()}
+    rates = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
+    assert rates["embedding.weight"] == pytest.approx(2 * 2**-8 / 2.6**3)
+    assert rates["blocks.1.mlp.up.weight"] == pytest.approx(2 * 2**-8 / 2.6)  # muP's multiplier at width 64 is 2
 
 
 def test_what_the_page_links_to_is_there() -> None:

@@ -70,7 +70,25 @@ def test_a_value_of_another_type_is_refused_with_its_line(path: Path, name: str,
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Record)])
+LATER = {"pruned_step": None}
+"""Fields that were added to the schema, with what they are in records that were written before."""
+
+
+def test_a_record_from_before_a_field_was_added_has_its_default(path: Path) -> None:
+    old = dataclasses.asdict(record(seed=1, **LATER))
+    for name in LATER:
+        del old[name]
+    write(path, record(seed=0), old)
+    assert records.read(path) == [record(seed=0), record(seed=1, **LATER)]
+
+
+def test_the_records_of_the_first_results_are_read() -> None:
+    file = Path(__file__).parents[1] / "results" / "reference_cpu" / "records.jsonl"
+    assert {each.pruned_step for each in records.read(file)} == {None}
+    assert all(not LATER.keys() & json.loads(line).keys() for line in file.read_text().splitlines())
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Record) if f.name not in LATER])
 def test_a_record_that_lacks_a_field_is_refused_with_its_line(path: Path, name: str) -> None:
     lacking = dataclasses.asdict(record(seed=1))
     del lacking[name]

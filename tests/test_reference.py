@@ -13,10 +13,10 @@ from mutransfer.sweep.plan import plan_trials
 REFERENCE = Path(__file__).parent.parent / "results" / "reference_cpu"
 
 
-def test_the_reference_holds_every_trial_of_the_default_study_and_no_other() -> None:
+def test_the_reference_holds_every_trial_of_the_default_study_as_a_grid_and_no_other() -> None:
     result = read_result(REFERENCE)
     fingerprint = result.records[0].data_fingerprint
-    planned = {trial.trial_id for trial in plan_trials(SweepConfig(), fingerprint)}
+    planned = {trial.trial_id for trial in plan_trials(SweepConfig(search="grid"), fingerprint)}
     assert {record.trial_id for record in result.records} == planned
     assert {path.stem for path in (REFERENCE / "curves").glob("*.npy")} == planned
 

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 import pytest
+from sweep.fake_legs import FakeLegs
 from sweep.fake_training import FakeTrain
 from sweep.fakes import small, sweep
 
@@ -23,6 +24,7 @@ from mutransfer.records import Record
 from mutransfer.report.settings import best_table, slices, slices_data
 from mutransfer.result import read_result
 from mutransfer.search_result import SearchResult, is_search, read_search, write_search
+from mutransfer.sweep.importance import importances
 
 NAME = 'a & <b> """c'
 SPACE = (Range("model.output_mult", 0.5, 32.0), Range("optimizer.beta2", 0.8, 0.999, log=False))
@@ -158,3 +160,69 @@ def test_the_report_of_a_search_is_made_from_its_records_alone(
     said = capsys.readouterr().out
     assert "mutransfer sweep" in said
     assert str(found.folder / "confirm.py") in said
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    """A search in which three of four settings were dropped, and some diverged."""
+    folder = tmp_path_factory.mktemp("pruned")
+    config = small(
+        folder,
+        widths=(32,),
+        lrs=(2.0**-10, 2.0**-2.5),
+        search="random",
+        n_trials=64,
+        seeds=1,
+        prune="halving",
+        space=SPACE,
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda descriptor: None)  # of no use here, and slow
+        sweep(config, FakeLegs(os.devnull))  # type: ignore[arg-type]
+    result = read_search(folder)
+    write_search(result)
+    return result
+
+
+def test_a_pruned_search_warns_wherever_it_is_shown(
+    pruned: SearchResult, found: SearchResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(pruned.folder)]) == 0
+    said = capsys.readouterr().out
+    summary, page = (pruned.folder / "summary.json").read_text(), (pruned.folder / "report.html").read_text()
+    count = sum(each.pruned_step is not None for each in pruned.records)
+    words = (
+        f"{count} of 64 settings were pruned, by their losses at step 5 or step 10: early losses favour larger rates"
+    )
+    (warning,) = json.loads(summary)["warnings"]
+    assert json.loads(summary)["pruned"] == count
+    assert words in warning
+    assert f"warning: {words}" in said
+    assert f"<strong>Warning:</strong> {words}" in html.unescape(page)
+    for path in ("summary.json", "report.html"):
+        assert "favour larger rates" not in (found.folder / path).read_text()
+    assert json.loads((found.folder / "summary.json").read_text())["warnings"] == []
+
+
+def test_pruned_settings_are_drawn_otherwise_and_count_for_nothing(pruned: SearchResult) -> None:
+    settings = pruned.settings
+    data = slices_data(settings, pruned.config)
+    step = {each.lr: each.pruned_step for each in pruned.records}
+    for row in data[data["name"] == "lr"].to_dict("records"):
+        assert (row["mark"] == "pruned") == (step[row["value"]] is not None)
+    assert (data["y"] <= data.loc[data["mark"].isin(["trial", "above"]), "y"].max()).all()
+    assert not data.loc[data["best"], "mark"].isin(["pruned", "diverged"]).any()
+    fills = {line.get_fillstyle() for line in slices(settings, pruned.config).axes[0].lines}
+    assert fills == {"full", "none"}
+    # of those that were trained to the end alone
+    whole = dataclasses.replace(pruned, settings=settings[settings["pruned"].isna()])
+    assert pruned.importances == importances(whole.config, whole.settings)
+    assert pruned.importances != importances(pruned.config, settings)
+    shown = best_table(settings, pruned.config, 64)
+    assert shown["pruned"].tolist() == [
+        "–" if step[row["lr"]] is None else f"step {step[row['lr']]}" for _, row in shown.iterrows()
+    ]
+    assert "pruned" not in best_table(whole.settings, whole.config)
+    assert pruned.confirmation is not None
+    for arm in pruned.confirmation.arms:
+        assert step[dict(arm.changes)["lrs"][2]] is None

@@ -16,7 +16,7 @@ from mutransfer.sweep.cost import training_flops
 from mutransfer.training.batches import draw_batches
 from mutransfer.training.trainer import start
 
-ROUNDS, STEPS = 5, 40
+ROUNDS, STEPS = 11, 40
 PRODUCT = 1024
 """Rows and columns of the matrices whose product says what the machine can do."""
 

@@ -33,7 +33,7 @@ from mutransfer.analysis.curve import Curve  # noqa: E402
 from mutransfer.analysis.line import slope  # noqa: E402
 from mutransfer.analysis.optimum import optima  # noqa: E402
 from mutransfer.config import SweepConfig  # noqa: E402
-from mutransfer.sweep.bracket import Ask, Task, curve_of, spent  # noqa: E402
+from mutransfer.sweep.known import Ask, Task, curve_of, spent  # noqa: E402
 
 RESULTS = ROOT / "results" / "calibration"
 KINDS = tuple(SHARES)

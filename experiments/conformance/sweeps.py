@@ -9,7 +9,7 @@ from mutransfer import InitConfig, ModelConfig, OptimizerConfig, ScheduleConfig,
 from mutransfer.config import Arm
 from mutransfer.experiment import load_experiment
 
-WIDTH_TRANSFER = SweepConfig()
+WIDTH_TRANSFER = SweepConfig(search="grid")
 """SP and muP, widths 32 to 256: the default study, committed in results/reference_cpu."""
 
 RELATIVES = replace(
@@ -32,6 +32,7 @@ steps are 45, longer than the memory of Adam's second moment (20 steps at beta2 
 
 FIXED_STD = SweepConfig(
     experiment="fixed_std",
+    search="grid",
     parametrizations=("sp_fixed_std",),
     lrs=tuple(2.0**e for e in range(-12, -3)),
     steps=123,
@@ -48,6 +49,7 @@ LOSSES = load_experiment(str(Path(__file__).parents[1] / "sgd_and_the_loss.py"))
 
 EPSILON = SweepConfig(
     experiment="epsilon",
+    search="grid",
     parametrizations=(),
     variants=(
         Arm("eps_constant", "mup", (("optimizer.scale_eps", False),)),
@@ -66,6 +68,7 @@ HORIZON_STEPS = 160
 def _horizon(width: int, *step_counts: int) -> SweepConfig:
     return SweepConfig(
         experiment=f"horizon_{width}",
+        search="grid",
         parametrizations=("sp",),
         widths=(width,),
         step_counts=step_counts,

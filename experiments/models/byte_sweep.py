@@ -1,4 +1,4 @@
-"""The sweep that language models of others are given, by our own training loop: bytes, a few rates, three widths."""
+"""The sweep that language models of others are given, by our own training loop: bytes, short contexts, three widths."""
 
 from mutransfer.config import ModelConfig, SweepConfig
 
@@ -11,9 +11,8 @@ def byte_sweep(name: str, parametrizations: tuple[str, ...]) -> SweepConfig:
         parametrizations=parametrizations,
         widths=(32, 64, 128),
         base_width=64,
-        lrs=tuple(2.0**e for e in range(-9, -3)),
-        seeds=2,
-        steps=100,
+        lrs=tuple(2.0**e for e in range(-12, -2)),
+        steps=300,
         model=ModelConfig(context=32),
         out=f"results/models/{name}",
     )

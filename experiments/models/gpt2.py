@@ -1,6 +1,6 @@
 """Does the best rate of Hugging Face's GPT-2 stand still? Weights as (in, out), tied embeddings, transformers.Trainer.
 
-2 arms, 3 widths, 5 rates, 1 seed; not timed on a quiet machine. From the repository's root, with the extra `hf`:
+2 arms, 3 widths, 8 rates, 2 seeds; not timed on a quiet machine. From the repository's root, with the extra `hf`:
 
     python -m experiments.models.gpt2
 """
@@ -28,12 +28,12 @@ STUDY = Study(
     name="gpt2",
     arms={"sp": "sp_fixed_std", "mup": "mup"},
     widths=(32, 64, 128),
-    lrs=tuple(2.0**e for e in range(-9, -3)),
-    seeds=1,
+    lrs=tuple(2.0**e for e in range(-11, -3)),
+    seeds=2,
     base_width=64,
     batch_size=16,
-    steps=60,
-    warmup=6,
+    steps=200,
+    warmup=20,
     unit="nats per token",
 )
 

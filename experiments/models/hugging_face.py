@@ -13,3 +13,7 @@ if "torchvision" not in sys.modules:
         import torchvision  # noqa: F401
     except (ImportError, RuntimeError):
         sys.modules["torchvision"] = None  # type: ignore[assignment]
+        if "transformers" in sys.modules:  # pytorch_optimizer imports it, and what it saw then it would keep to
+            from transformers.utils.import_utils import is_torchvision_available
+
+            is_torchvision_available.cache_clear()

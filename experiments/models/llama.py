@@ -1,6 +1,6 @@
 """Does the best rate of Hugging Face's Llama stand still? Grouped queries with two key/value heads at every width.
 
-2 arms, 72 trials; not timed on a quiet machine. From the repository's root, with the extra `hf`:
+2 arms, 120 trials; not timed on a quiet machine. From the repository's root, with the extra `hf`:
 
     python -m experiments.models.llama
 """

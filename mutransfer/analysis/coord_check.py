@@ -79,6 +79,7 @@ class CoordCheck:
 
     @property
     def passed(self) -> bool:
+        """Nothing grows or vanishes with width, and enough was seen to say so."""
         return self.verdict == PASS
 
     @property

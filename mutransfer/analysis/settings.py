@@ -33,32 +33,61 @@ def ranges(config: SweepConfig) -> tuple[Range, ...]:
 
 def rank(records: Sequence[Record], config: SweepConfig) -> pd.DataFrame:
     """A search's settings, the best first: a row each with `arm`, a column by the name of each hyperparameter, `loss`
-    (the mean final_loss of its seeds; NaN where one diverged), `seeds`, and `diverged`, how many of them did.
+    (the mean final_loss of its seeds; NaN where one diverged), `seeds`, `diverged`, how many of them did, and `pruned`,
+    the step at which it was dropped, whose loss it has; NaN where it was not.
 
-    Settings with fewer seeds than others, which a search that was cut short leaves, come after those with more.
+    Settings that were pruned come after all that were not, the earlier the later, and settings with fewer seeds than
+    others, which a search that was cut short leaves, after those with more.
     """
     names = [each.name for each in ranges(config)]
     trials = pd.DataFrame(
         [
-            (each.arm, each.lr, *values_of(each, config.space), each.seed, each.final_loss, each.diverged)
+            (
+                each.arm,
+                each.lr,
+                *values_of(each, config.space),
+                each.seed,
+                each.final_loss,
+                each.diverged,
+                each.pruned_step,
+            )
             for each in records
         ],
-        columns=["arm", *names, "seed", "loss", "diverged"],
+        columns=["arm", *names, "seed", "loss", "diverged", "pruned"],
     ).sort_values("seed", kind="stable")
     trials["loss"] = trials["loss"].astype("float64").mask(trials["diverged"])
+    trials["pruned"] = trials["pruned"].astype("float64")
     found = trials.groupby(["arm", *names], as_index=False, sort=True).agg(
-        loss=("loss", lambda losses: losses.mean(skipna=False)), seeds=("seed", "size"), diverged=("diverged", "sum")
+        loss=("loss", lambda losses: losses.mean(skipna=False)),
+        seeds=("seed", "size"),
+        diverged=("diverged", "sum"),
+        pruned=("pruned", "min"),
     )
-    order = found.assign(failed=found["diverged"] > 0, fewer=-found["seeds"])
-    best_first = order.sort_values(["failed", "fewer", "loss"], kind="stable").index
+    order = found.assign(
+        failed=found["diverged"] > 0, fewer=-found["seeds"], early=-found["pruned"].fillna(float("inf"))
+    )
+    best_first = order.sort_values(["failed", "early", "fewer", "loss"], kind="stable").index
     ranked: pd.DataFrame = found.loc[best_first].reset_index(drop=True)
     return ranked
 
 
 def shortlist(settings: pd.DataFrame, count: int = SHORTLIST) -> pd.DataFrame:
-    """The best few: of the settings with all seeds, none diverged."""
-    fit: pd.DataFrame = settings[(settings["diverged"] == 0) & (settings["seeds"] == settings["seeds"].max())]
+    """The best few: of the settings with all seeds, none diverged, that were not pruned."""
+    whole = settings["pruned"].isna() & (settings["diverged"] == 0)
+    fit: pd.DataFrame = settings[whole & (settings["seeds"] == settings["seeds"].max())]
     return fit.head(count)
+
+
+def pruning_warning(settings: pd.DataFrame) -> str | None:
+    """What pruning may have done to the order of the settings; None where none was pruned."""
+    pruned = settings["pruned"].notna().sum()
+    if not pruned:
+        return None
+    return (
+        f"{pruned} of {len(settings)} settings were pruned, by their losses at "
+        f"{' or '.join(f'step {step:.0f}' for step in sorted(settings['pruned'].dropna().unique()))}: early losses "
+        "favour larger rates, so the best setting may be biased towards them; confirm it over rates around its own"
+    )
 
 
 def at_an_end(row: pd.Series[Any], config: SweepConfig) -> list[str]:
@@ -90,8 +119,9 @@ def to_confirm(config: SweepConfig, settings: pd.DataFrame, count: int = SHORTLI
         variants=tuple(arms),
         lrs=SweepConfig.lrs,  # each arm has its own
         space=(),
-        search=SweepConfig.search,
+        search="grid",
         n_trials=SweepConfig.n_trials,
+        prune=SweepConfig.prune,
     )
 
 

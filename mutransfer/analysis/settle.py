@@ -250,7 +250,7 @@ def _offer(study: Study, plan: _Plan, why: str, chance: float | None = None) -> 
         return Settling(why, None, None, None, 0, None, ())
     if n_trials is not None:
         flags += ["--search", study.search, "--n-trials", str(n_trials)]
-    elif study.adaptive:
+    else:
         flags += ["--search", study.search]
     what = f"{', '.join(changes)} ({'about ' * study.adaptive}{trials} more trials): {why}"
     return Settling(what, None if study.adaptive else seeds, sizes, lrs, trials, flops or None, tuple(flags), chance)

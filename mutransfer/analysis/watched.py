@@ -32,12 +32,13 @@ class Observation:
     """One watched step.
 
     `losses` are [step, loss] of the steps since the last observation whose loss was told, with None where it was not
-    finite. `spike_score` is the percentage of all losses told so far that stood out (`analysis/spikes`), `unrecovered`
-    the step of a spike that the loss has not come back from. By parameter, as Euclidean norms:
-    `weight_norm` before the update, `update_norm` of the update, `grad_norm` of the gradient as backward left it and
-    `clipped_grad_norm` as the optimizer found it. `eps_share` is the part of a parameter's elements in which Adam's
-    epsilon is at least the root of the debiased second moment, so that it makes half of the denominator or more. By
-    module: `activation`, the root mean square of its output, and `attention_logit`, the largest in absolute value.
+    finite; after a run's last watched step an observation may hold them alone. `spike_score` is the percentage of all
+    losses told so far that stood out (`analysis/spikes`), `unrecovered` the step of a spike that the loss has not come
+    back from. By parameter, as Euclidean norms: `weight_norm` before the update, `update_norm` of the update,
+    `grad_norm` of the gradient as backward left it and `clipped_grad_norm` as the optimizer found it. `eps_share` is
+    the part of a parameter's elements in which Adam's epsilon is at least the root of the debiased second moment, so
+    that it makes half of the denominator or more. By module: `activation`, the root mean square of its output, and
+    `attention_logit`, the largest in absolute value.
     """
 
     step: int
@@ -96,7 +97,8 @@ def to_table(observations: Sequence[Observation], quantity: str) -> pd.DataFrame
     """One of QUANTITIES over a run: a row for each parameter, layer or module, in the order of the model, and a column
     for each step; NaN where it was not measured or not finite. Raises ValueError on an unknown one."""
     one_of("quantity", quantity, QUANTITIES)
-    columns = {each.step: pd.Series(getattr(each, quantity), dtype="float64") for each in observations}
+    known = {each.step: values for each in observations if (values := getattr(each, quantity))}
+    columns = {step: pd.Series(values, dtype="float64") for step, values in known.items()}
     names = dict.fromkeys(name for column in columns.values() for name in column.index)
     return pd.DataFrame(columns, index=list(names), dtype="float64")
 
@@ -121,9 +123,9 @@ def layer_of(parameter: str) -> str:
 
 
 def total(norms: Values) -> float | None:
-    """The norm of everything together; None where one is not finite."""
+    """The norm of everything together; None where one is not finite, and where there is none."""
     known = [norm for norm in norms.values() if norm is not None]
-    return math.hypot(*known) if len(known) == len(norms) else None
+    return math.hypot(*known) if norms and len(known) == len(norms) else None
 
 
 def _by_layer(norms: Values) -> Values:

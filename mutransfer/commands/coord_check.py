@@ -131,11 +131,11 @@ def _build_ours(arguments: CoordCheckArguments, narrowest: int) -> Build:
 
 
 def _build_own(arguments: CoordCheckArguments) -> Build:
-    from mutransfer.parametrization.user_model import load_function
+    from mutransfer.parametrization import load_build
 
     _refuse(arguments, OURS, "a model of your own, which sets them itself; leave them out")
     assert arguments.own is not None  # or it would be ours
-    return load_function(arguments.own, "a function of the width")
+    return load_build(arguments.own, seeded=True)
 
 
 def _refuse(arguments: CoordCheckArguments, fields: Iterable[str], why: str) -> None:

@@ -27,10 +27,13 @@ class ExplainArguments:
     width: int
     """The width of the model."""
     parametrization: str | None = None
-    """A table by name, such as sp, mup (Table 8) or completep. None: mup; for a model of your own mup_table3, or mup
+    """A table by name. sp, sp_fixed_std: one rate for all. mup (Table 8), mup_table3 (the same without multipliers),
+    mup_table9: the best rate stands still as width grows. depth_mup, completep: as depth grows too. umup: mup at unit
+    scale. mup_simple, sp_full_align, ntk, mean_field: relatives. None: mup; for a model of your own mup_table3, or mup
     where a weight is tied."""
     base_width: int = SweepConfig.base_width
-    """The width at which every parametrization is the same model."""
+    """The width at which every parametrization is the same model: one where your settings are good already, or the
+    narrowest that you tune; one for all that you compare."""
     base_depth: int = SweepConfig.base_depth
     """The depth at which tables with rules for depth are the same model as those without."""
     lr: str = "1"

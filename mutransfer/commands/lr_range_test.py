@@ -59,6 +59,8 @@ class LrRangeTestArguments:
     """The folder to write the figure and range_test.json to."""
     json: bool = False
     """Print JSON."""
+    build: str = SweepConfig.build
+    """A model of your own in place of ours: module:function, as in a sweep."""
     ramp: Ramp = dataclasses.field(default_factory=Ramp)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     init: InitConfig = dataclasses.field(default_factory=InitConfig)
@@ -75,6 +77,7 @@ OF_THE_MODEL = (
     "model",
     "init",
     "optimizer",
+    "build",
 )
 """What a result says itself."""
 
@@ -136,6 +139,7 @@ def _asked(arguments: LrRangeTestArguments) -> tuple[SweepConfig, Arm]:
         dtype=arguments.dtype,
         data=arguments.data,
         device=arguments.device,
+        build=arguments.build,
         model=arguments.model,
         init=arguments.init,
         optimizer=arguments.optimizer,

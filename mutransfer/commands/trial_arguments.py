@@ -43,6 +43,8 @@ class TrialArguments:
     """stdlib (the source of Python's standard library), text:PATH, or tokens:PATH (uint16)."""
     device: str = SweepConfig.device
     """auto (cuda where there is one), cpu or cuda."""
+    build: str = SweepConfig.build
+    """A model of your own in place of ours: module:function, as in a sweep."""
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     init: InitConfig = dataclasses.field(default_factory=InitConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
@@ -57,6 +59,7 @@ class TrialArguments:
             parametrizations=(self.parametrization,),
             widths=(self.width,),
             lrs=(lr,),
+            search="grid",
             base_width=self.base_width,
             base_depth=self.base_depth,
             steps=self.steps,
@@ -65,6 +68,7 @@ class TrialArguments:
             loss=self.loss,
             data=self.data,
             device=self.device,
+            build=self.build,
             model=self.model,
             init=self.init,
             optimizer=self.optimizer,

@@ -7,9 +7,10 @@ holds everything that determines the run's result except the data (named by its 
 from mutransfer.config.arm import ABLATIONS, AXES, PARAMETRIZATIONS, Arm, one_size
 from mutransfer.config.model import GPT2, LLAMA, PRESETS, ModelConfig
 from mutransfer.config.plain import differing_fields, flat_trial, flatten, sweep_from_json, to_json
+from mutransfer.config.schedule import ScheduleConfig
 from mutransfer.config.space import Range
 from mutransfer.config.sweep import SweepConfig
-from mutransfer.config.trial import LOSSES, SCHEMA, InitConfig, OptimizerConfig, ScheduleConfig, TrialConfig
+from mutransfer.config.trial import LOSSES, SCHEMA, InitConfig, OptimizerConfig, TrialConfig
 
 __all__ = [
     "ABLATIONS",

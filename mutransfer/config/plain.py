@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from mutransfer.config.arm import Arm
+from mutransfer.config.schedule import ScheduleConfig
 from mutransfer.config.space import Range
 from mutransfer.config.sweep import EXTENSIONS, PARTS, RESOURCES, SweepConfig
 from mutransfer.config.trial import TrialConfig
@@ -38,6 +39,8 @@ def _from_json(cls: type[T], data: Mapping[str, Any]) -> T:
         data = {**data, "variants": [_arm_from_json(entry) for entry in data["variants"]]}
     if "space" in data:
         data = {**data, "space": [_from_json(Range, entry) for entry in data["space"]]}
+    if cls is ScheduleConfig:
+        data = {name: _floor_of_now(name, value, data["name"]) for name, value in data.items()}
     values = {
         name: _from_json(PARTS[name], value) if name in PARTS else tuple(value) if isinstance(value, list) else value
         for name, value in data.items()
@@ -59,7 +62,13 @@ def differing_fields(one: SweepConfig, other: SweepConfig) -> list[str]:
 
 def flat_trial(data: Mapping[str, Any]) -> dict[str, Any]:
     """A TrialConfig's JSON with dotted keys; a field that an earlier version did not have gets its default."""
-    return {**_DEFAULTS, **flatten(data)}
+    flat = {**_DEFAULTS, **flatten(data)}
+    return {name: _floor_of_now(name, value, flat["schedule.name"]) for name, value in flat.items()}
+
+
+def _floor_of_now(name: str, value: Any, schedule: str) -> Any:
+    """A field of a schedule; its floor was 0 where none was given, and is still but under cosine."""
+    return None if name in ("floor", "schedule.floor") and value == 0 and schedule != "cosine" else value
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 SAMPLED = ("random", "tpe", "gp")
 """Searches that draw what they try, and so can search several hyperparameters at once."""
 
+ROUND = 4
+"""Rates or settings that TPE and the Gaussian process propose at once: few enough to learn from, enough to keep several
+slots busy. It is also how many settings halving compares, which drops half of them twice."""
+
+PRUNES = ("none", "halving")
+
 SEARCHABLE = (
     "z_loss",
     "model.attention_mult",
@@ -117,6 +123,25 @@ def validate_space(config: SweepConfig) -> None:
         for name, value in ((each.name, end) for each in config.space for end in (each.low, each.high)):
             at_end = dataclasses.replace(arm, changes=(*arm.changes, (name, value)))
             try:
-                dataclasses.replace(config.for_arm(at_end), space=()).validate()
+                dataclasses.replace(config.for_arm(at_end), space=(), prune="none").validate()
             except ValueError as error:
                 raise ValueError(f"at the end {value:g} of {name}: {error}") from None
+
+
+def validate_pruning(config: SweepConfig) -> None:
+    """Raises ValueError on a sweep whose trials cannot be pruned, or must not be."""
+    if not config.space:
+        raise ValueError(
+            f"found prune {config.prune} with search {config.search} over the rate alone, whose optimum it would bias: "
+            "early losses favour larger rates; wanted a search over several hyperparameters: give --space, or leave "
+            "--prune out"
+        )
+    if config.n_trials % ROUND:
+        raise ValueError(
+            f"found n_trials {config.n_trials} with prune {config.prune}, which compares {ROUND} settings at a time; "
+            f"wanted a multiple of {ROUND}: give --n-trials {-(-config.n_trials // ROUND) * ROUND}"
+        )
+    for arm in config.arms:
+        steps = config.for_arm(arm).at(config.sizes[0]).steps
+        if steps < ROUND:
+            raise ValueError(f"found {steps} steps with prune {config.prune}; wanted {ROUND} or more: raise steps")

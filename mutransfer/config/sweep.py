@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mutransfer.checks import all_used, of_its_types, one_of, positive, several
-from mutransfer.config.arm import AXES, FOR_DEPTH, UNTIED, Arm, plain_name
+from mutransfer.checks import of_its_types, one_of, positive, several
+from mutransfer.config.arm import AXES, Arm, plain_name
+from mutransfer.config.combinations import validate_combinations
 from mutransfer.config.model import ModelConfig
-from mutransfer.config.space import Range, validate_space
-from mutransfer.config.trial import DTYPES, LOSSES, InitConfig, OptimizerConfig, ScheduleConfig, TrialConfig
+from mutransfer.config.schedule import ScheduleConfig
+from mutransfer.config.space import PRUNES, Range, validate_pruning, validate_space
+from mutransfer.config.trial import DTYPES, LOSSES, InitConfig, OptimizerConfig, TrialConfig
 
 SEARCHES = ("grid", "random", "tpe", "gp", "bracket")
 EXECUTORS = ("ray", "inprocess")
@@ -55,7 +57,8 @@ class SweepConfig:
     """Further hyperparameters that random, tpe or gp search together with the rate, at one size; in an experiment file
     Range("model.output_mult", 1, 16), on the command line --space model.output_mult=1..16 optimizer.beta2=0.9..0.99."""
     seeds: int = 2
-    """Seeds for each rate: initialization and data order. A bracket repeats seeds where they help, whatever it is."""
+    """Seeds for each rate: initialization and data order. A bracket repeats seeds where they help, whatever it is; a
+    command that gives seeds and no search asks for a grid."""
     base_width: int = 128
     """The width at which every parametrization is the same model."""
     base_depth: int = ModelConfig.depth
@@ -78,10 +81,14 @@ class SweepConfig:
     data: str = "stdlib"
     """stdlib (the source of Python's standard library), text:PATH, tokens:PATH (uint16), or hf:NAME (a Hugging Face
     dataset or a path to one; hf:NAME:SUBSET where it has several)."""
-    search: str = "grid"
-    """grid, random, tpe, gp (Gaussian process), or bracket: few trials, placed where they tell most about the slope."""
+    search: str = "bracket"
+    """bracket (few trials, placed where they tell most about the slope), grid (every rate with every seed), random,
+    tpe, or gp (Gaussian process)."""
     n_trials: int = 12
     """Rates (with a space, settings) that random, tpe and gp try at each width, each with every seed."""
+    prune: str = "none"
+    """none, or halving, for a space alone: of every four settings the worse two stop at a quarter of their steps, the
+    worse of the others at half. It saves half of all steps; early losses favour larger rates, and so does it."""
     target_se: float = 0.04
     """Standard error of transfer_slope at which bracket ends, octaves of rate per doubling of width."""
     budget: float = 8.0
@@ -203,11 +210,15 @@ class SweepConfig:
         one_of("device", self.device, DEVICES)
         one_of("dtype", self.dtype, DTYPES)
         one_of("loss", self.loss, LOSSES)
+        one_of("prune", self.prune, PRUNES)
         for lr in self.lrs:
             if not (math.isfinite(lr) and lr > 0):
                 raise ValueError(f"found lr {lr:g}; wanted a finite number above 0, such as 2^-7 or 0.003")
         if self.search != "grid" and len(self.lrs) < 2:
-            raise ValueError(f"found one rate, {self.lrs[0]:g}, for search {self.search}; wanted a range: give --lrs")
+            raise ValueError(
+                f"found one rate, {self.lrs[0]:g}, for search {self.search}; wanted a range: give more --lrs, or "
+                "--search grid for that rate alone"
+            )
         for axis, (sizes, _, words) in AXES.items():
             for size in getattr(self, sizes):
                 positive(axis, size)
@@ -264,69 +275,13 @@ class SweepConfig:
                     raise ValueError(f"in arm {arm.name}: {error}") from None
         if self.space:
             validate_space(self)
+        if self.prune != "none":
+            validate_pruning(self)
         self.init.validate()
         self.optimizer.validate()
         self.schedule.validate()
         for size in self.sizes:
-            self.at(size)._validate_together()
-
-    def _validate_together(self) -> None:
-        """Raises ValueError on choices that do not go together."""
-        self.optimizer.validate_schedule(self.schedule)
-        if self.schedule.warmup_steps(self.steps) >= self.steps:
-            raise ValueError(
-                f"found a warmup of {self.schedule.warmup_steps(self.steps)} steps in a run of {self.steps}; wanted "
-                "it shorter than the run: lower schedule.warmup or raise steps"
-            )
-        model = self.model
-        if model.width != ModelConfig.width:
-            raise ValueError(f"found model.width {model.width}, which a sweep sets itself; give --widths {model.width}")
-        if self.z_loss and self.loss != "cross_entropy":
-            raise ValueError(f"found z_loss {self.z_loss} with loss {self.loss}, which has no softmax; leave it out")
-        if self.build:
-            self._validate_own()
-            return
-        used = {"readout_scale": not model.zero_readout, "embedding_std": not model.tied_embeddings}
-        all_used("init.", self.init, used, "a zero readout" if model.zero_readout else "a tied embedding")
-        mlp = model.architecture == "mlp"
-        unused = {"position_std": model.positions == "learned" and not mlp, "residual_scaling": not mlp}
-        all_used("init.", self.init, unused, "the mlp" if mlp else "rope")
-        for width in (*self.widths, self.base_width):
-            dataclasses.replace(self.model, width=width).validate()
-        for arm in self.arms:
-            self._validate_table(arm.parametrization)
-
-    def _validate_own(self) -> None:
-        """Raises ValueError on what a model of one's own sets itself, and on tables that only our own models have."""
-        module, _, function = self.build.partition(":")
-        if not (module and function):
-            raise ValueError(
-                f"found build {self.build!r}; wanted a function by name, such as my_package.my_module:build"
-            )
-        mine = "a model of your own"
-        if self.axis == "depth":
-            raise ValueError(f"found depths with {mine}, which is built at a width; wanted widths: leave depths out")
-        used = ("width", "context", "vocab")
-        all_used("model.", self.model, {each.name: each.name in used for each in dataclasses.fields(ModelConfig)}, mine)
-        all_used("init.", self.init, {each.name: False for each in dataclasses.fields(InitConfig)}, mine)
-        all_used("", self, {"base_depth": False}, mine)
-        for name in used:
-            positive(f"model.{name}", getattr(self.model, name))
-        for arm in self.arms:
-            if arm.parametrization in (*FOR_DEPTH, "umup"):
-                raise ValueError(f"found {arm.parametrization} with {mine}; wanted a table for any model: use mup")
-
-    def _validate_table(self, name: str) -> None:
-        """Raises ValueError on a model that a table has no rules for."""
-        if self.model.tied_embeddings and name in UNTIED:
-            raise ValueError(
-                f"found tied_embeddings with {name}, which has no one rate for them; wanted a table that has, or "
-                "untied embeddings: use mup, or set model.tied_embeddings to False"
-            )
-        if self.model.architecture == "mlp" and name in FOR_DEPTH:
-            raise ValueError(f"found {name} with the mlp, which has no residual blocks; wanted a transformer, or mup")
-        if name == "umup" and self.init != InitConfig():
-            raise ValueError("found init settings with umup, which starts every weight at std 1; leave them out")
+            validate_combinations(self.at(size))
 
 
 RESOURCES = ("executor", "device", "gpus_per_trial", "cohort_size", "out")

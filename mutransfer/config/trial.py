@@ -1,5 +1,5 @@
-"""One training run: initialization, optimizer, schedule, and the `TrialConfig` that holds them. Every default stands
-here or in the sweep's config, once."""
+"""One training run: initialization, optimizer, and the `TrialConfig` that holds them. Every default stands here, with
+the model's or schedule's, or in the sweep's config, once."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from mutransfer.checks import all_used, of_its_types, one_of, positive
 from mutransfer.config.model import ModelConfig
+from mutransfer.config.schedule import ScheduleConfig
 
 SCHEMA = 1
 """Version of the trial digest, the records and summary.json."""
@@ -46,24 +47,13 @@ OPTIMIZERS: Mapping[str, tuple[str, ...]] = {
 """Each optimizer with the fields of its config that not all have. Those without weight_decay have no way to shrink a
 weight by a part that the rate alone decides."""
 
-SCHEDULES: Mapping[str, tuple[str, ...]] = {
-    "constant": (),
-    "linear": ("floor",),
-    "cosine": ("floor",),
-    "polynomial": ("floor", "power"),
-    "exponential": ("floor",),
-    "step": ("decay_fraction", "drops", "gamma"),
-    "wsd": ("floor", "decay_fraction", "cooldown"),
-    "inverse_sqrt": ("knee",),
-    "power": ("floor", "decay_fraction", "cooldown", "knee", "exponent"),
-    "cosine_restarts": ("floor", "cycles", "cycle_mult"),
-    "triangular": ("floor", "cycles"),
-    "triangular2": ("floor", "cycles"),
-    "one_cycle": ("floor", "start"),
-}
-"""Each schedule with the fields that it uses beside `warmup`; `mutransfer.optim.schedules` has their formulas."""
+BATCH_EXPONENTS: Mapping[str, float] = {"sgd": 1.0, "adam": 0.5, "adamw": 0.5, "rmsprop": 0.5}
+"""The power of the batch size with which an optimizer's rate goes, where that is known (SGD: Goyal et al. 1706.02677;
+Adam and RMSprop: Malladi et al. 2205.10287)."""
 
-COOLDOWNS = ("linear", "cosine", "sqrt", "exponential")
+MOMENTA = ("beta1", "momentum")
+"""Fields of an optimizer that one_cycle's momentum_dip lowers."""
+
 DTYPES = ("float32", "bfloat16", "float64")
 DECAY_MODES = ("width_independent", "coupled", "lr_independent")
 LOSSES = {"cross_entropy": "nats", "squared_error": "squared error"}
@@ -168,77 +158,20 @@ class OptimizerConfig:
                 raise ValueError(f"found optimizer.{field} 0 with {name}, which averages by it; wanted it above 0")
 
     def validate_schedule(self, schedule: ScheduleConfig) -> None:
-        """Raises ValueError on a schedule that decays, where the optimizer averages its weights instead of it."""
+        """Raises ValueError on a schedule that decays, where the optimizer averages its weights instead of it, and on
+        one that lowers a momentum which the optimizer does not have, or has less of."""
         if self.name.startswith("schedule_free") and schedule.name != "constant":
             raise ValueError(
                 f"found schedule {schedule.name} with {self.name}, which averages its weights instead; wanted no "
                 "decay: set schedule.name to constant"
             )
-
-
-@dataclass(frozen=True)
-class ScheduleConfig:
-    """The learning rate over the run, as a factor of its peak."""
-
-    name: str = "linear"
-    """constant, linear, cosine, polynomial, exponential, step, wsd (warmup, stable, decay), inverse_sqrt, power,
-    cosine_restarts, triangular, triangular2 or one_cycle, each after a linear warmup (one_cycle's is a cosine)."""
-    warmup: float = 0.1
-    """Below 1 a fraction of the steps, from 1 on a number of steps."""
-    floor: float = 0.0
-    """The factor at the end of a decay, and between cycles. Large models often end their cosine at 0.1 (GPT-3)."""
-    decay_fraction: float = 0.2
-    """The last part of what follows the warmup, in which wsd, power and step decay."""
-    cooldown: str = "linear"
-    """How wsd and power decay: linear, cosine, sqrt (1 - sqrt of the part that is done) or exponential."""
-    power: float = 2.0
-    """polynomial: the power of the part that is left."""
-    knee: float = 0.0
-    """inverse_sqrt and power: up to here the rate stands at its peak. Below 1 a fraction of the steps, from 1 on a
-    number of steps; where it lies within the warmup, the warmup's end."""
-    exponent: float = 0.51
-    """power: the rate falls as the step to minus this."""
-    drops: int = 2
-    """step: number of drops, each before an equal part of decay_fraction."""
-    gamma: float = 0.1
-    """step: the factor of one drop."""
-    cycles: int = 4
-    """cosine_restarts, triangular and triangular2: cycles in what follows the warmup."""
-    cycle_mult: float = 1.0
-    """cosine_restarts: how much longer each cycle is than the one before."""
-    start: float = 0.04
-    """one_cycle: the factor at the first step."""
-
-    def validate(self) -> None:
-        of_its_types("schedule.", self)
-        one_of("schedule.name", self.name, SCHEDULES)
-        if not (math.isfinite(self.warmup) and self.warmup >= 0):
-            raise ValueError(f"found schedule.warmup {self.warmup}; wanted 0 or more")
-        one_of("schedule.cooldown", self.cooldown, COOLDOWNS)
-        if not 0 <= self.floor <= 1:
-            raise ValueError(f"found schedule.floor {self.floor}; wanted a factor from 0 to 1")
-        for name in ("decay_fraction", "gamma", "start"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"found schedule.{name} {getattr(self, name)}; wanted above 0 and at most 1")
-        for name in ("power", "exponent", "drops", "cycles", "cycle_mult"):
-            positive(f"schedule.{name}", getattr(self, name))
-        if not (math.isfinite(self.knee) and self.knee >= 0):
-            raise ValueError(f"found schedule.knee {self.knee}; wanted 0 or more")
-        own = {field for fields in SCHEDULES.values() for field in fields}
-        all_used("schedule.", self, {field: field in SCHEDULES[self.name] for field in sorted(own)}, self.name)
-        if self.floor == 0 and "exponential" in (self.name, self.cooldown):
+        momenta = [getattr(self, name) for name in MOMENTA if name in OPTIMIZERS[self.name]]
+        if schedule.momentum_dip and not all(momentum > schedule.momentum_dip for momentum in momenta or [0.0]):
+            found = f"momentum {min(momenta)}" if momenta else "no momentum"
             raise ValueError(
-                "found schedule.floor 0.0 with an exponential decay, which never reaches it; wanted a factor above 0, "
-                "such as 0.01: set schedule.floor"
+                f"found schedule.momentum_dip {schedule.momentum_dip} with {self.name}, which has {found}; wanted more "
+                "momentum than that: lower the dip, or leave it out"
             )
-
-    def warmup_steps(self, steps: int) -> int:
-        """Whole steps of warmup in a run of `steps`."""
-        return round(self.warmup * steps) if self.warmup < 1 else round(self.warmup)
-
-    def knee_steps(self, steps: int) -> float:
-        """The step, counted from 1, up to which inverse_sqrt and power stay at the peak in a run of `steps`."""
-        return max(1.0, self.warmup_steps(steps), self.knee * steps if self.knee < 1 else self.knee)
 
 
 @dataclass(frozen=True)
@@ -262,6 +195,26 @@ class TrialConfig:
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     build: str = ""
+    largest_batch: int | None = None
+    """Grow the batch up to this in place of the schedule's decay; None: it stays. A sweep's trials have none."""
+
+    def validate_growth(self) -> None:
+        """Raises ValueError on a batch that cannot grow in place of the decay."""
+        if self.largest_batch is None:
+            return
+        found = f"found largest_batch {self.largest_batch}"
+        if self.largest_batch < self.batch_size:
+            raise ValueError(f"{found} with batch_size {self.batch_size}; wanted it no smaller")
+        if self.optimizer.name not in BATCH_EXPONENTS:
+            raise ValueError(
+                f"{found} with {self.optimizer.name}, for which no rule says what a batch is worth; wanted one of "
+                f"{', '.join(BATCH_EXPONENTS)}: leave it out"
+            )
+        if self.schedule.name in ("constant", "plateau"):
+            raise ValueError(
+                f"{found} with schedule {self.schedule.name}, which has no decay that the steps decide; wanted one to "
+                "grow in place of, such as step or cosine: set schedule.name"
+            )
 
     def digest(self, data_fingerprint: str) -> str:
         """The trial's id: 16 hex digits over this config and the data's fingerprint.
@@ -274,16 +227,15 @@ class TrialConfig:
 
     @property
     def cohort_key(self) -> TrialConfig:
-        """What trials have in common that can be trained as one: all but rate, seed, initial values, schedule and those
-        numbers of the optimizer that a param group can hold."""
+        """What trials have in common that can be trained as one: all but rate, seed, initial values, those numbers of
+        the optimizer that a param group can hold, and the schedule, unless the batch follows it."""
         optimizer = OptimizerConfig(name=self.optimizer.name, precondition_every=self.optimizer.precondition_every)
-        return dataclasses.replace(
-            self, lr=1.0, seed=0, init=InitConfig(), optimizer=optimizer, schedule=ScheduleConfig()
-        )
+        schedule = ScheduleConfig() if self.largest_batch is None else self.schedule
+        return dataclasses.replace(self, lr=1.0, seed=0, init=InitConfig(), optimizer=optimizer, schedule=schedule)
 
     @property
     def tokens(self) -> int:
-        """Tokens seen in training."""
+        """Tokens seen in training, where the batch does not grow."""
         return self.steps * self.batch_size * self.model.context
 
 

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 from mutransfer.checks import positive
 from mutransfer.config import OptimizerConfig
+from mutransfer.config.trial import BATCH_EXPONENTS, OPTIMIZERS
 
 
 class Rule(NamedTuple):
@@ -41,14 +42,14 @@ class Rule(NamedTuple):
     betas: tuple[str, ...]
 
 
-_LINEAR = Rule("linear", lambda growth: growth, "Goyal et al. 1706.02677", ())
-_SQUARE_ROOT = Rule("square root", math.sqrt, "Malladi et al. 2205.10287", ("beta1", "beta2"))
+_BY_EXPONENT = {
+    1.0: Rule("linear", lambda growth: growth, "Goyal et al. 1706.02677", ()),
+    0.5: Rule("square root", math.sqrt, "Malladi et al. 2205.10287", ("beta1", "beta2")),
+}
 
 RULES: Mapping[str, Rule] = {
-    "sgd": _LINEAR,
-    "adam": _SQUARE_ROOT,
-    "adamw": _SQUARE_ROOT,
-    "rmsprop": _SQUARE_ROOT._replace(betas=("beta2",)),
+    name: _BY_EXPONENT[exponent]._replace(betas=tuple(b for b in _BY_EXPONENT[exponent].betas if b in OPTIMIZERS[name]))
+    for name, exponent in BATCH_EXPONENTS.items()
 }
 """By optimizer: those that the sources are about."""
 

@@ -52,9 +52,9 @@ class Traits:
 def find_causes(judgement: Judgement, ties: Sequence[Sequence[str]], tolerance: float) -> tuple[Finding, ...]:
     """The modules at fault in the order of data flow, the culprit first; empty where every module is ok.
 
-    What grows is at fault where its own excess does; what vanishes always is, since bounds leave out what falls with
-    its input and gradient. Where none explains itself, the first that is off stands for all: attention logits before
-    others, since gradients carry their fault to what comes before them.
+    What grows is at fault where its own excess does, as soon as it is off; what vanishes always is, since bounds leave
+    out what falls with its input and gradient. Where none explains itself, the first that is off stands for all:
+    attention logits before others, since gradients carry their fault to what comes before them.
 
     Args:
         judgement: of what was measured.
@@ -74,8 +74,11 @@ def _fault(
     off = [slope for key, slope in judgement.slopes.items() if key[0] == module.module and slope.status != OK]
     for slope in sorted(off, key=lambda slope: (slope.step, JUDGED.index(slope.quantity))):
         own = _own(slope, judgement.coordinates)
-        if own is not None and (slope.status == VANISHES or own > tolerance):
+        if own is None:
+            continue
+        if slope.status == VANISHES or own > tolerance:
             return Finding(slope, *_explain(slope, module.role, own, judgement, ties))
+        return None  # off because of another: what it adds in later updates follows from that too
     return None
 
 

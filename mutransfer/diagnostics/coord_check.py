@@ -4,7 +4,8 @@ what the steps change (Tensor Programs V, appendix D.1)."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,23 @@ import pandas as pd
 
 from mutransfer.analysis.coord_check import BLIND, FAIL, PASS, CoordCheck, CoordSettings
 from mutransfer.analysis.coord_verdict import Judgement, judge
-from mutransfer.analysis.coordinates import COLUMNS, read_coordinates
+from mutransfer.analysis.coordinates import COLUMNS, LOGITS, read_coordinates
 from mutransfer.analysis.curve import Array
 from mutransfer.checks import one_of, positive, several
 from mutransfer.config import OptimizerConfig
-from mutransfer.diagnostics.causes import find_causes
+from mutransfer.diagnostics.causes import NOUNS, find_causes
 from mutransfer.diagnostics.coord_bench import Bench, Build, Loss, Scheduler, next_token_loss, text_batches
 from mutransfer.optim import OPTIMIZERS
 from mutransfer.training.trainer import one_thread
 
+ATTENTION = re.compile("attention|attn", re.IGNORECASE)
+"""In the name of a module that computes it."""
+NOT_SHOWN: Mapping[str, str] = {
+    "radam": "makes its first five updates as SGD does",
+    "soap": "from one batch makes an update as large as that batch's rank",
+    "sophia": "needs the curvature",
+}
+"""Why a few updates on one batch do not show an optimizer as it is; all have the rates of Adam."""
 UNSTABLE = 2.0
 """A given rate that changes a module by more than this times its initial size has left its initialization behind."""
 
@@ -40,7 +49,7 @@ def coord_check(
     device: str = "cpu",
 ) -> CoordCheck:
     """Whether what training changes in a model's modules is independent of width, and if not, which module is at fault
-    and why.
+    and why (Tensor Programs V, appendix D.1).
 
     Args:
         build: from a width to a model: a `Parametrized`, a pair of a module and its parameter groups, or a module
@@ -60,11 +69,13 @@ def coord_check(
 
     Raises:
         ValueError: on fewer than two widths or seeds, on what `build` returned, on models that differ in more than
-            width, and where the data does not flow alike in every pass.
+            width, where the data does not flow alike in every pass, and on an optimizer that a few updates on one
+            batch do not show as it is.
     """
     config = OptimizerConfig(name=optimizer) if isinstance(optimizer, str) else optimizer
     config.validate()
     one_of("optimizer", config.name, OPTIMIZERS)
+    check_shown(config, steps)
     several("widths", tuple(widths))
     for name, value in (("steps", steps), ("tolerance", tolerance), *(("width", width) for width in widths)):
         positive(name, value)
@@ -102,6 +113,17 @@ def coord_check(
         rate=f"{unit} {lr:.3g}{' (chosen)' if chosen else ''}",
         tolerance=tolerance,
     )
+
+
+def check_shown(config: OptimizerConfig, steps: int) -> None:
+    """Raises ValueError on an optimizer that a few updates on one batch do not show as it is."""
+    if config.name in NOT_SHOWN:
+        raise ValueError(f"found {config.name}, which {NOT_SHOWN[config.name]}; wanted adamw, which has its rates")
+    if config.name == "shampoo" and config.precondition_every > steps:
+        raise ValueError(
+            f"found {steps} steps of shampoo, whose matrices stand still before step {config.precondition_every}; "
+            "wanted optimizer.precondition_every 1"
+        )
 
 
 def check_alike(frame: pd.DataFrame) -> None:
@@ -146,7 +168,32 @@ def look_back(judgement: Judgement, steps: int) -> tuple[tuple[str, ...], bool]:
     starts = [values[module, "weight", 0] for module in rated]
     if all((start == start[0]).all() for start in starts):
         warnings.append("every seed starts from the same values: let build use its parameter `seed`")
+    unseen = unseen_attention(judgement)
+    if unseen:
+        more = f" (and {len(unseen) - 1} more)" if len(unseen) > 1 else ""
+        warnings.append(
+            f"no logits of {unseen[0]}{more} were seen: whether head_dim grows, and their scale, is not judged"
+        )
     return tuple(warnings), 2 * len(still) >= len(rated) or not math.isfinite(largest)
+
+
+def unseen_attention(judgement: Judgement) -> list[str]:
+    """Modules that hold matrices and are called attention, in whose reach no softmax of logits was seen: what computes
+    it otherwise, such as by `exp` or in a kernel of its own."""
+    seen = [each.module.removesuffix(LOGITS) for each in judgement.modules if each.module.endswith(LOGITS)]
+    named: dict[str, None] = {}
+    for module in judgement.modules:
+        parts = module.module.split(".")
+        called = [at for at, part in enumerate(parts) if ATTENTION.search(part)]
+        if called and module.role in NOUNS and module.role != "vector":
+            named[".".join(parts[: called[0] + 1])] = None
+    near = {name: [each for each in seen if inside(each, name) or inside(name, each)] for name in named}
+    return [name for name, found in near.items() if not found]
+
+
+def inside(path: str, other: str) -> bool:
+    """Whether a module stands inside another, or is it."""
+    return not other or f"{path}.".startswith(f"{other}.")
 
 
 def largest_ratio(change: Array, size: Array) -> float:

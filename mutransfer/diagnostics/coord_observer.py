@@ -7,6 +7,7 @@ module's output, which a parametrization may well apply there, and the logits of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ SAME = frozenset(
 MASK = frozenset({"masked_fill", "masked_fill_", "add", "add_", "__add__", "__iadd__"})
 PRODUCT = frozenset({"matmul", "__matmul__", "bmm"})
 """Torch functions by name: that multiply or divide by a number; that hand on a tensor's values; that mask logits or add
-positions to them; that may make logits of queries and keys."""
+positions to them; that, like einsum, may make logits of queries and keys."""
 
 Initial = Mapping[str, Mapping[str, Tensor]]
 """By module: the initial values of the parameters it is charged with, named as inside it."""
@@ -141,13 +142,17 @@ class Observer(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if func is F.scaled_dot_product_attention:
             self._attention(*args, **kwargs)
+        elif func is F.multi_head_attention_forward:  # calls the one above where this mode no longer sees it
+            self._heads(*args, **kwargs)
         elif name == "softmax":
             self._softmax(next(tensors((args, kwargs))), known)
         result = func(*args, **kwargs)
         if not isinstance(result, Tensor):
             return result
-        if name in PRODUCT and all(isinstance(arg, Tensor) and arg.ndim > 2 for arg in args):
-            self._know(result, [self._product(*args)])
+        if name in PRODUCT and _stacks(args):
+            self._know(result, [self._product(*args, head_dim=args[0].shape[-1])])
+        elif name == "einsum" and _stacks(args[1:]) and (summed := _summed(*args)) is not None:
+            self._know(result, [self._product(*args[1:], head_dim=summed)])
         elif known:
             factor = _factor(name, args)
             if factor is not None or name in SAME or (name in MASK and _unasked(known)):
@@ -176,13 +181,37 @@ class Observer(TorchFunctionMode):
         if enable_gqa:
             k = k.repeat_interleave(q.shape[-3] // k.shape[-3], dim=-3)
         factor = q.shape[-1] ** -0.5 if scale is None else scale
-        call = self._product(query, key)
+        call = self._product(query, key, head_dim=query.shape[-1])
         call.outer = factor
         self._softmax(q @ k.transpose(-1, -2) * factor, [call])
 
-    def _product(self, query: Tensor, key: Tensor) -> Call:
-        """Of queries (..., T, D) and keys: logits, should a softmax follow."""
-        head_dim, scale, aligned = query.shape[-1], 1.0, float(query.shape[-1])
+    def _heads(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        embed_dim_to_check: int,
+        num_heads: int,
+        in_proj_weight: Tensor | None,
+        in_proj_bias: Tensor | None,
+        *others: Any,
+        q_proj_weight: Tensor | None = None,
+        k_proj_weight: Tensor | None = None,
+        **settings: Any,
+    ) -> None:
+        """Attention of torch's nn.MultiheadAttention, from queries and keys (T, B, C) or (T, C) before their maps."""
+        weights = (q_proj_weight, k_proj_weight) if in_proj_weight is None else in_proj_weight.chunk(3)[:2]
+        biases = (None, None) if in_proj_bias is None else in_proj_bias.chunk(3)[:2]
+        q, k = (
+            F.linear(each, weight, bias).view(*each.shape[:-1], num_heads, -1).movedim(0, -2)
+            for each, weight, bias in zip((query, key), weights, biases, strict=True)
+            if weight is not None
+        )
+        self._attention(q, k, k)
+
+    def _product(self, query: Tensor, key: Tensor, *, head_dim: int) -> Call:
+        """Of queries and keys, a product that sums over `head_dim` terms: logits, should a softmax follow."""
+        scale, aligned = 1.0, float(head_dim)
         for each in (query, key):
             aligned *= float(each.detach().double().square().mean().sqrt())
             scale *= self._known[id(each)][0].outer if id(each) in self._known else 1.0
@@ -215,6 +244,21 @@ def _factor(name: str, args: tuple[Any, ...]) -> float | None:
     if not isinstance(number, int | float) or number == 0:
         return None
     return 1.0 / number if name in OVER else float(number)
+
+
+def _stacks(factors: tuple[Any, ...]) -> bool:
+    """Whether these are two stacks of matrices."""
+    return len(factors) == 2 and all(isinstance(each, Tensor) and each.ndim > 2 for each in factors)
+
+
+def _summed(equation: str, first: Tensor, second: Tensor) -> int | None:
+    """Over how many terms an einsum sums; None where its equation has no arrow, or dots."""
+    inputs, arrow, output = equation.replace(" ", "").partition("->")
+    if not arrow or "." in inputs:
+        return None
+    letters, _, others = inputs.partition(",")
+    sizes = zip(letters, first.shape, strict=True)
+    return math.prod(size for letter, size in sizes if letter in others and letter not in output)
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

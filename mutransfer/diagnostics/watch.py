@@ -78,6 +78,7 @@ class Watch:
         for step in range(steps):
             with watch.step(step) as told:
                 told.loss = ...  # forward, backward, clipping, optimizer.step()
+        watch.close()
 
     `spikes` holds the spikes of the losses told up to the last watched step.
     """
@@ -120,27 +121,32 @@ class Watch:
         with _hooks(self._model, self._optimizers, found):
             yield told
         self._keep(step, told)
-        observation = self._observe(step, found)
-        for sink in self._sinks:
-            sink(observation)
+        self._observe(step, found)
+
+    def close(self) -> None:
+        """At the end of the run: hand on the losses told since the last watched step, with nothing else."""
+        if self._losses:
+            self._observe(max(self._losses), Found(self._model))
 
     def _keep(self, step: int, told: Told) -> None:
         if told.loss is not None:
             # a copy, since the loss of a captured graph is overwritten by the next step
             self._losses[step] = told.loss.detach().clone() if isinstance(told.loss, Tensor) else told.loss
 
-    def _observe(self, step: int, found: Found) -> Observation:
+    def _observe(self, step: int, found: Found) -> None:
         losses, quantities = found.fetch(self._losses)
         self._losses = {}
         for at, loss in losses.items():
             self.spikes.see(at, loss)
-        return Observation(
+        observation = Observation(
             step=step,
             losses=[[at, _finite(loss)] for at, loss in losses.items()],
             spike_score=self.spikes.percent,
             unrecovered=self.spikes.unrecovered,
             **quantities,
         )
+        for sink in self._sinks:
+            sink(observation)
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ def _run(folder: ResultFolder, record: Record, word: str, size: int) -> Run | No
     if losses.ndim != 1 or not len(losses):
         raise ValueError(f"found shape {losses.shape} in {file}; wanted a loss for each step: remove it")
     steps, schedule = np.arange(len(losses)), ScheduleConfig(**record.config["schedule"])
-    rates = np.array([record.lr * schedule_factor(schedule, step, record.steps) for step in range(len(losses))])
+    rates = np.array([record.lr * schedule_factor(schedule, step, record.steps, losses) for step in range(len(losses))])
     held_out = [] if record.val_loss is None else [record.val_loss]
     return Run(
         f"{record.arm}, {word} {size}, lr {record.lr:.4g}, seed {record.seed} ({record.trial_id})",

@@ -1,27 +1,54 @@
-"""Optimizers, schedules and clipping."""
+"""Optimizers, schedules and clipping. Names load when first used: schedules are without torch, what reads them too."""
 
-from mutransfer.optim.averaging import averaged_weights
-from mutransfer.optim.clipping import clip_grad_norm_
-from mutransfer.optim.curvature import backward_twice, needs_curvature, twice_differentiable
-from mutransfer.optim.group_rates import (
-    check_group_rates,
-    reduce_on_plateau,
-    scheduler,
-    set_group_momentum,
-    set_group_rates,
-)
-from mutransfer.optim.layerwise import layer_decay, role_mults, scale_rates
-from mutransfer.optim.registry import OPTIMIZERS, OptimizerSpec
-from mutransfer.optim.schedules import (
-    Growth,
-    grow_batch,
-    one_cycle_momentum,
-    power_knee,
-    rewarmup_factor,
-    rewarmup_steps,
-    schedule_factor,
-    shared_steps,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mutransfer.optim.averaging import averaged_weights
+    from mutransfer.optim.clipping import clip_grad_norm_
+    from mutransfer.optim.curvature import backward_twice, needs_curvature, twice_differentiable
+    from mutransfer.optim.group_rates import (
+        check_group_rates,
+        lower_momentum,
+        reduce_on_plateau,
+        scheduler,
+        set_group_rates,
+    )
+    from mutransfer.optim.layerwise import layer_decay, role_mults, scale_rates
+    from mutransfer.optim.registry import OPTIMIZERS, OptimizerSpec
+    from mutransfer.optim.schedules import (
+        Growth,
+        grow_batch,
+        growth_at,
+        momentum_fall,
+        power_knee,
+        rewarmup_factor,
+        rewarmup_steps,
+        schedule_factor,
+        shared_steps,
+    )
+
+_HOMES = {
+    "averaging": ("averaged_weights",),
+    "clipping": ("clip_grad_norm_",),
+    "curvature": ("backward_twice", "needs_curvature", "twice_differentiable"),
+    "group_rates": ("check_group_rates", "lower_momentum", "reduce_on_plateau", "scheduler", "set_group_rates"),
+    "layerwise": ("layer_decay", "role_mults", "scale_rates"),
+    "registry": ("OPTIMIZERS", "OptimizerSpec"),
+    "schedules": (
+        "Growth",
+        "grow_batch",
+        "growth_at",
+        "momentum_fall",
+        "power_knee",
+        "rewarmup_factor",
+        "rewarmup_steps",
+        "schedule_factor",
+        "shared_steps",
+    ),
+}
+
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "OPTIMIZERS",
@@ -32,9 +59,11 @@ __all__ = [
     "check_group_rates",
     "clip_grad_norm_",
     "grow_batch",
+    "growth_at",
     "layer_decay",
+    "lower_momentum",
+    "momentum_fall",
     "needs_curvature",
-    "one_cycle_momentum",
     "power_knee",
     "reduce_on_plateau",
     "rewarmup_factor",
@@ -43,8 +72,17 @@ __all__ = [
     "scale_rates",
     "schedule_factor",
     "scheduler",
-    "set_group_momentum",
     "set_group_rates",
     "shared_steps",
     "twice_differentiable",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mutransfer.optim' has no attribute {name!r}")
+    return getattr(import_module(f"mutransfer.optim.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from mutransfer.config import ScheduleConfig
-from mutransfer.optim.schedules import schedule_factor
+from mutransfer.config import OptimizerConfig, ScheduleConfig
+from mutransfer.config.trial import OPTIMIZERS
+from mutransfer.optim.schedules import momentum_fall, schedule_factor
 
 
 def set_group_rates(optimizer: Optimizer, lr: float) -> None:
@@ -18,15 +20,28 @@ def set_group_rates(optimizer: Optimizer, lr: float) -> None:
         group["lr"] = lr * group["lr_mult"]
 
 
-def set_group_momentum(optimizer: Optimizer, momentum: float) -> None:
-    """Set each group's momentum, or beta1 where it has betas. Raises ValueError on a group that has neither."""
-    for index, group in enumerate(optimizer.param_groups):
-        if "betas" in group:
-            group["betas"] = (momentum, *group["betas"][1:])
-        elif "momentum" in group:
-            group["momentum"] = momentum
-        else:
-            raise ValueError(f"found neither momentum nor betas in param group {index}; wanted an optimizer with one")
+def lower_momentum(optimizer: Optimizer, config: OptimizerConfig, fall: float) -> None:
+    """Set each group's momentum, or beta1 where it has betas, to `fall` below that of `config`."""
+    own = OPTIMIZERS[config.name]
+    for group in optimizer.param_groups:
+        if "betas" in group and "beta1" in own:
+            _set_momentum(group, config.beta1 - fall)
+        elif "momentum" in group and "momentum" in own:
+            _set_momentum(group, config.momentum - fall)
+
+
+def _momentum(group: dict[str, Any]) -> float:
+    """A group's momentum, or beta1 where it has betas; 0 where it has neither."""
+    if "betas" in group:
+        return group["betas"][0] or 0.0
+    return float(group["momentum"]) if "momentum" in group else 0.0
+
+
+def _set_momentum(group: dict[str, Any], momentum: float) -> None:
+    if "betas" in group:
+        group["betas"] = (momentum, *group["betas"][1:])
+    else:
+        group["momentum"] = momentum
 
 
 def check_group_rates(optimizer: Optimizer) -> None:
@@ -47,21 +62,50 @@ def check_group_rates(optimizer: Optimizer) -> None:
             )
 
 
+class _Scheduled(LambdaLR):
+    """The rates of a schedule, and the momentum that one_cycle lowers."""
+
+    def __init__(self, optimizer: Optimizer, config: ScheduleConfig, steps: int) -> None:
+        self._momenta = [_momentum(group) for group in optimizer.param_groups]
+        self._fall: Callable[[int], float] = lambda step: momentum_fall(config, min(step, steps - 1), steps)
+        self._dips = config.momentum_dip > 0
+        super().__init__(optimizer, lambda step: schedule_factor(config, min(step, steps - 1), steps))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Without the function, which stands in the schedule."""
+        return {name: value for name, value in super().state_dict().items() if name != "_fall"}
+
+    def step(self, epoch: int | None = None) -> None:
+        super().step(epoch)
+        if self._dips:
+            for group, own in zip(self.optimizer.param_groups, self._momenta, strict=True):
+                _set_momentum(group, own - self._fall(self.last_epoch))
+
+
 def scheduler(optimizer: Optimizer, config: ScheduleConfig, steps: int) -> LambdaLR:
     """Our schedules for a torch loop of one's own: call `step()` after each of the optimizer's.
 
     Multiplies every group's rate by one factor, so that the table's ratios stay; beyond `steps` the last factor holds.
 
-    Raises ValueError on a schedule that makes no sense, and RuntimeError where something has already flattened the
-    ratios (`check_group_rates`).
+    Raises ValueError on a schedule that makes no sense, on plateau, which needs the losses (`reduce_on_plateau`), and
+    on a dip that a group's momentum has no room for; RuntimeError where something has already flattened the ratios
+    (`check_group_rates`).
     """
     config.validate()
     if config.warmup_steps(steps) >= steps:
         raise ValueError(
             f"found a warmup of {config.warmup_steps(steps)} steps in a run of {steps}; wanted it shorter than the run"
         )
+    if config.name == "plateau":
+        raise ValueError("found schedule plateau, which needs the losses; wanted another: use reduce_on_plateau")
+    least = min(_momentum(group) for group in optimizer.param_groups)
+    if config.momentum_dip and least <= config.momentum_dip:
+        raise ValueError(
+            f"found schedule.momentum_dip {config.momentum_dip} and a param group of momentum {least}; wanted more "
+            "momentum than that: lower the dip, or leave it out"
+        )
     check_group_rates(optimizer)
-    return LambdaLR(optimizer, lambda step: schedule_factor(config, min(step, steps - 1), steps))
+    return _Scheduled(optimizer, config, steps)
 
 
 def reduce_on_plateau(

@@ -234,3 +234,4 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
         1.0,
     ),
 }
+"""Every optimizer by name."""

@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions of the step: a factor of the peak, from 0 to 1.
+"""Learning-rate schedules as pure functions of the step (plateau: and of the losses): a factor of the peak, 0 to 1.
 
 `p` is the part of what follows the warmup that is done, from 0 to 1, `f` the floor, `t` the step counted from 1.
 
@@ -16,24 +16,33 @@
 | cosine_restarts | cosine in each cycle | Loshchilov & Hutter 1608.03983, eq. 5 |
 | triangular, triangular2 | up and down in each cycle; triangular2's peaks halve | Smith 1506.01186 |
 | one_cycle | up by a cosine from `start`, down by one to f | Smith & Topin 1708.07120; torch's OneCycleLR |
+| plateau | gamma^(drops so far), f at least | torch's ReduceLROnPlateau, of the losses before the step |
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from mutransfer.config import OptimizerConfig, ScheduleConfig
-from mutransfer.config.trial import OPTIMIZERS, SCHEDULES
+import numpy as np
+from numpy.typing import NDArray
+
+from mutransfer.config import OptimizerConfig, ScheduleConfig, TrialConfig
+from mutransfer.config.schedule import SCHEDULES
+from mutransfer.config.trial import BATCH_EXPONENTS, OPTIMIZERS
+
+Losses = NDArray[np.floating[Any]]
+"""Of the steps of a run so far, or of more of them."""
 
 
 class Place(NamedTuple):
-    """Where in a run: the step from 0, the steps of warmup, and all of them."""
+    """Where in a run: the step from 0, the steps of warmup, all of them, and the losses so far where they are known."""
 
     step: int
     warmup: int
     steps: int
+    losses: Losses | None = None
 
     @property
     def progress(self) -> float:
@@ -48,7 +57,7 @@ COOLDOWNS: Mapping[str, Cooldown] = {
     "linear": lambda left, config: _to_floor(left, config),
     "cosine": lambda left, config: _to_floor(0.5 * (1.0 - math.cos(math.pi * left)), config),
     "sqrt": lambda left, config: _to_floor(1.0 - math.sqrt(1.0 - left), config),
-    "exponential": lambda left, config: float(config.floor ** (1.0 - left)),
+    "exponential": lambda left, config: float(config.end ** (1.0 - left)),
 }
 
 Shape = Callable[[Place, ScheduleConfig], float]
@@ -59,7 +68,7 @@ SHAPES: Mapping[str, Shape] = {
     "linear": lambda place, config: _to_floor(1.0 - place.progress, config),
     "cosine": lambda place, config: _to_floor(0.5 * (1.0 + math.cos(math.pi * place.progress)), config),
     "polynomial": lambda place, config: _to_floor((1.0 - place.progress) ** config.power, config),
-    "exponential": lambda place, config: float(config.floor**place.progress),
+    "exponential": lambda place, config: float(config.end**place.progress),
     "step": lambda place, config: config.gamma ** _drops(place, config),
     "wsd": lambda place, config: _cooldown(place, config),
     "inverse_sqrt": lambda place, config: _past_knee(place, config, 0.5),
@@ -70,19 +79,27 @@ SHAPES: Mapping[str, Shape] = {
     "triangular": lambda place, config: _to_floor(_triangle(place, config, 1.0), config),
     "triangular2": lambda place, config: _to_floor(_triangle(place, config, 0.5), config),
     "one_cycle": lambda place, config: _one_cycle(place, config),
+    "plateau": lambda place, config: max(config.end, config.gamma ** _plateaus(place, config)),
 }
 
 _WITHOUT_RAMP = frozenset({"one_cycle"})
 
 
-def schedule_factor(config: ScheduleConfig, step: int, steps: int) -> float:
+def schedule_factor(config: ScheduleConfig, step: int, steps: int, losses: Losses | None = None) -> float:
     """The factor of the peak rate at `step` (from 0) of a run of `steps`.
 
     Warmup rises linearly and reaches the peak at its last step: (step + 1)/warmup (one_cycle's: by a cosine from
     `start`). After it the schedule's shape follows; decays would reach `floor` at step `steps` (one_cycle's, as in
     torch, at the last step).
+
+    Args:
+        config: the schedule.
+        step, steps: where in the run.
+        losses: of the training so far, one a step, for plateau; what is of `step` or later is not looked at.
+
+    Raises ValueError under plateau without the losses of all its looks before the step.
     """
-    place = Place(step, config.warmup_steps(steps), steps)
+    place = Place(step, config.warmup_steps(steps), steps, losses)
     if step < place.warmup and config.name not in _WITHOUT_RAMP:
         return (step + 1) / place.warmup
     return SHAPES[config.name](place, config)
@@ -92,12 +109,13 @@ def shared_steps(config: ScheduleConfig, steps: int) -> int:
     """How many first steps of a run of `steps` have the rates of every longer run, which can go on from them.
 
     All before the cooldown of wsd and power, or the first drop of step; all there are where nothing depends on the
-    run's length (constant, inverse_sqrt); the warmup elsewhere. None where warmup or knee is a part of the run.
+    run's length (constant, inverse_sqrt, plateau); the warmup elsewhere. None where warmup or knee is a part of the
+    run.
     """
     warmup = config.warmup_steps(steps)
     if 0 < config.warmup < 1 or 0 < config.knee < 1:
         return 0
-    if config.name in ("constant", "inverse_sqrt"):
+    if config.name in ("constant", "inverse_sqrt", "plateau"):
         return steps
     if "decay_fraction" in SCHEDULES[config.name]:
         # a part of a step too little: at the edge rounding may already have begun the decay
@@ -121,12 +139,13 @@ def rewarmup_factor(config: OptimizerConfig, step: int) -> float:
     return min(1.0, (step + 1) / rewarmup_steps(config))
 
 
-def one_cycle_momentum(config: ScheduleConfig, step: int, steps: int, low: float = 0.85, high: float = 0.95) -> float:
-    """The momentum (or Adam's beta1) that goes with one_cycle: from `high` down to `low` at the peak, and back.
+def momentum_fall(config: ScheduleConfig, step: int, steps: int) -> float:
+    """How far below the optimizer's own its momentum (Adam's beta1) is at a step of one_cycle: nothing at the first,
+    `momentum_dip` at the peak, nothing at the last.
 
-    Smith & Topin 1708.07120, with torch's cosines and bounds (OneCycleLR with cycle_momentum).
+    Smith & Topin 1708.07120, with torch's cosines (OneCycleLR with cycle_momentum).
     """
-    return high + (low - high) * _one_cycle_part(Place(step, config.warmup_steps(steps), steps))
+    return config.momentum_dip * _one_cycle_part(Place(step, config.warmup_steps(steps), steps))
 
 
 def power_knee(
@@ -174,9 +193,20 @@ def grow_batch(factor: float, batch_size: int, largest: int, exponent: float = 1
     return Growth(size, factor * (size / batch_size) ** exponent)
 
 
+def growth_at(trial: TrialConfig, step: int, losses: Losses | None = None) -> Growth:
+    """The batch of a step of a trial, and the factor of its peak rate there (`losses` as in `schedule_factor`).
+
+    Where the trial has a `largest_batch`, the batch grows after the warmup in place of all that the schedule falls.
+    """
+    factor = schedule_factor(trial.schedule, step, trial.steps, losses)
+    if trial.largest_batch is None or step < trial.schedule.warmup_steps(trial.steps):
+        return Growth(trial.batch_size, factor)
+    return grow_batch(factor, trial.batch_size, trial.largest_batch, BATCH_EXPONENTS[trial.optimizer.name])
+
+
 def _to_floor(part: float, config: ScheduleConfig) -> float:
     """From 1 where `part` is 1 to the floor where it is 0."""
-    return config.floor + (1.0 - config.floor) * part
+    return config.end + (1.0 - config.end) * part
 
 
 def _cooldown(place: Place, config: ScheduleConfig) -> float:
@@ -192,6 +222,26 @@ def _drops(place: Place, config: ScheduleConfig) -> int:
     length = config.decay_fraction * (place.steps - place.warmup)
     decaying = place.step - place.steps + length
     return 0 if decaying < -1e-6 else min(config.drops, 1 + math.floor(decaying / length * config.drops + 1e-6))
+
+
+def _plateaus(place: Place, config: ScheduleConfig) -> int:
+    """Drops so far by torch's rule, in which a look is the mean loss of so many steps; those of the warmup are none."""
+    done = place.step // config.window * config.window
+    if place.losses is None or len(place.losses) < done:
+        raise ValueError(
+            f"found schedule plateau with {'no' if place.losses is None else len(place.losses)} losses at step "
+            f"{place.step}; wanted the {done} that its looks are of: train with it, or use reduce_on_plateau"
+        )
+    first = math.ceil(place.warmup / config.window) * config.window
+    best, without, resting, drops = math.inf, 0, 0, 0
+    for loss in place.losses[first:done].reshape(-1, config.window).mean(axis=1).tolist():
+        better = loss < best * (1.0 - config.threshold)
+        best, without = (loss, 0) if better else (best, without + 1)
+        if resting:
+            resting, without = resting - 1, 0
+        if without > config.patience:
+            drops, without, resting = drops + 1, 0, config.rest
+    return drops
 
 
 def _cycle(progress: float, cycles: int, mult: float) -> tuple[int, float]:
@@ -212,7 +262,7 @@ def _triangle(place: Place, config: ScheduleConfig, shrink: float) -> float:
 
 
 def _one_cycle(place: Place, config: ScheduleConfig) -> float:
-    end = config.start if place.step < place.warmup else config.floor
+    end = config.start if place.step < place.warmup else config.end
     return end + (1.0 - end) * _one_cycle_part(place)
 
 

@@ -20,7 +20,7 @@ from torch import nn
 from mutransfer.checks import one_of
 from mutransfer.config import OptimizerConfig
 from mutransfer.parametrization.ablations import ABLATIONS
-from mutransfer.parametrization.attention import logit_advice
+from mutransfer.parametrization.attention import logit_advice, unseen_scale
 from mutransfer.parametrization.multipliers import set_multipliers
 from mutransfer.parametrization.parametrized import Parametrized
 from mutransfer.parametrization.rescale import Initial, measure, rescale, take_given
@@ -114,6 +114,7 @@ def parametrize(
         if advice is not None:
             warnings.warn(advice, stacklevel=2)
             notes.append(advice)
+        notes += [note for note in (unseen_scale(table, trace.attention, grown.attention),) if note is not None]
     return replace(built, notes=tuple(notes))
 
 

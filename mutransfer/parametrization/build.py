@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -16,7 +18,7 @@ from mutransfer.parametrization.initial import base_std, config_mults, starts_co
 from mutransfer.parametrization.multipliers import set_multipliers
 from mutransfer.parametrization.parametrized import Parametrized, StreamMult
 from mutransfer.parametrization.rules import name_seed
-from mutransfer.parametrization.shapes import scale_shapes
+from mutransfer.parametrization.shapes import ParamShape, scale_shapes
 from mutransfer.parametrization.tables import MATRICES, TABLES, Depth, Table
 
 
@@ -50,24 +52,17 @@ def build_model(
     table = known[parametrization]
     init = InitConfig() if init is None else init
     positive("base_depth", base_depth)
-    base = replace(config, width=base_width)
-    # twice the base width is a multiple of head_dim or n_heads whenever the base width is
-    delta = replace(config, width=2 * base_width)
+    base, delta = _narrow(config, base_width)
     for shape in (config, base, delta):
         shape.validate()
     init.validate()
     if table.absolute and init != InitConfig():
         raise ValueError(f"found init settings with {table.name}, which starts every weight at std 1; leave them out")
-    make = MODELS[config.architecture]
     # Made where it stands: a model that is moved to `meta` loses its tied weights.
     with torch.device(device):
-        model = make(config).to(dtype)
-    depth_mult = config.depth if table.absolute else config.depth / base_depth
-    with torch.device("meta"):
-        sample = torch.zeros((1, config.context), dtype=torch.long)
-        shapes = scale_shapes(
-            make(base), make(delta), make(config), sample, residual=_inside_blocks(model), depth_mult=depth_mult
-        )
+        model = MODELS[config.architecture](config).to(dtype)
+    depth_mult = config.depth / (1 if table.absolute else base_depth)
+    shapes = dict(_shapes(config, base_width, depth_mult))
     if table.absolute:
         shapes = {
             name: shape._replace(width_mult_in=float(shape.fan_in), width_mult_out=float(shape.fan_out))
@@ -92,6 +87,21 @@ def build_model(
     _set_multipliers(parametrized)
     _initialize(parametrized, seed)
     return parametrized
+
+
+def _narrow(config: ModelConfig, base_width: int) -> tuple[ModelConfig, ModelConfig]:
+    """At the base width, and at the delta's: twice that is a multiple of head_dim or n_heads whenever the base is."""
+    return replace(config, width=base_width), replace(config, width=2 * base_width)
+
+
+@lru_cache
+def _shapes(config: ModelConfig, base_width: int, depth_mult: float) -> Mapping[str, ParamShape]:
+    """How every parameter scales, seen once for all trials of a shape: it takes a forward pass, and no values."""
+    make = MODELS[config.architecture]
+    with torch.device("meta"):
+        base, delta, target = (make(each) for each in (*_narrow(config, base_width), config))
+        sample = torch.zeros((1, config.context), dtype=torch.long)
+        return scale_shapes(base, delta, target, sample, residual=_inside_blocks(target), depth_mult=depth_mult)
 
 
 def _inside_blocks(model: nn.Module) -> set[str]:

@@ -290,3 +290,4 @@ TABLES: Mapping[str, Table] = {
         COMPLETEP,
     )
 }
+"""Every parametrization by name; each has its source."""

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mutransfer.parametrization.watch import AttentionCall, AttentionWatch, Use, Watch, tensors_in
+from mutransfer.parametrization.attention import AttentionCall, AttentionWatch
+from mutransfer.parametrization.watch import Use, Watch, tensors_in
 
 
 class Trace(NamedTuple):

@@ -15,20 +15,22 @@ from torch import nn
 from mutransfer.checks import nearest
 
 
-def load_build(spec: str) -> Callable[[int], nn.Module]:
+def load_build(spec: str, *, seeded: bool = False) -> Callable[..., nn.Module]:
     """The function that `spec` names, which takes a width and returns a model.
 
     Args:
         spec: `module:function`; the module is found as `python -m` would from the current directory.
+        seeded: whether it may want a second argument, `seed`.
 
     Raises:
         ValueError: on another form, where there is no such module or function, or the module does not run, and on a
-            function that cannot be called with one number.
+            function that cannot be called with one number, or does not say (some of Python's own do not).
     """
     build = load_function(spec, "a function of the width")
     try:
-        inspect.signature(build).bind(1)
-    except TypeError as error:
+        signature = inspect.signature(build)
+        signature.bind(1, **({"seed": 0} if seeded and "seed" in signature.parameters else {}))
+    except (TypeError, ValueError) as error:
         raise ValueError(f"found {spec}, which takes no width ({error}); wanted a function of the width") from None
     return build
 

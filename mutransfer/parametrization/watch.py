@@ -8,9 +8,7 @@ from dataclasses import is_dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
@@ -27,14 +25,6 @@ class Use(NamedTuple):
     writes: Dims
     module: str
     """Path of the module that was running."""
-
-
-class AttentionCall(NamedTuple):
-    """One scaled dot-product attention: the module that called it, its head_dim, and what its logits are scaled by."""
-
-    module: str
-    head_dim: int
-    scale: float
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
@@ -220,28 +210,6 @@ class Watch(TorchDispatchMode):
                 self._put(
                     result, [_Origin(name, pad + along) for pad, (name, along) in zip(pads, fitting, strict=True)]
                 )
-
-
-class AttentionWatch(TorchFunctionMode):
-    """Records the calls of torch's scaled dot-product attention."""
-
-    def __init__(self, watch: Watch) -> None:
-        super().__init__()
-        self.calls: list[AttentionCall] = []
-        self._watch = watch
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        kwargs = {} if kwargs is None else kwargs
-        if func is F.scaled_dot_product_attention:
-            query = args[0] if args else kwargs["query"]
-            self._note(query.shape[-1], kwargs.get("scale"))
-        elif func is F.multi_head_attention_forward:  # calls the one above where this mode no longer sees it
-            self._note(args[3] // args[4], None)
-        return func(*args, **kwargs)
-
-    def _note(self, head_dim: int, scale: float | None) -> None:
-        scale = head_dim**-0.5 if scale is None else scale
-        self.calls.append(AttentionCall(self._watch.running[-1], head_dim, scale))
 
 
 def _memory(tensor: Tensor) -> int:

@@ -8,7 +8,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from mutransfer.analysis.settings import ranges
+from mutransfer.analysis.settings import pruning_warning, ranges
 from mutransfer.config import AXES, LOSSES, SweepConfig, flatten
 from mutransfer.report import words
 from mutransfer.report.files import svg
@@ -45,6 +45,7 @@ def render_search(
         unit=f"{LOSSES[config.loss]} per token",
         search=config.search,
         settings=len(settings),
+        warning=pruning_warning(settings),
         columns=list(table.columns),
         best=cells,
         importances=importances,

@@ -24,30 +24,34 @@ LEAVES = 0.75
 
 
 def best_table(settings: pd.DataFrame, config: SweepConfig, count: int = SHOWN) -> pd.DataFrame:
-    """The best settings of `analysis.settings.rank`: place, arm, each hyperparameter, the mean loss and its seeds, and
-    which values lie at the end of their range."""
+    """The best settings of `analysis.settings.rank`: place, arm, each hyperparameter, the mean loss and its seeds, the
+    step at which a setting was pruned where any was, and which values lie at the end of their range."""
     rows = settings.head(count).copy()
     rows.insert(0, "place", range(1, len(rows) + 1))
     rows["at an end"] = [", ".join(at_an_end(row, config)) or "–" for _, row in rows.iterrows()]
     rows["diverged"] = rows["diverged"].map(int)
+    if settings["pruned"].isna().all():
+        return rows.drop(columns="pruned")
+    rows["pruned"] = ["–" if math.isnan(step) else f"step {step:.0f}" for step in rows["pruned"]]
     return rows
 
 
 def slices_data(settings: pd.DataFrame, config: SweepConfig) -> pd.DataFrame:
     """A row for each setting and hyperparameter: arm, name, value, `x` (its log2 where that was searched), loss, `y`
-    (at most the panel's top) and mark: trial, above (the panel), or diverged (at its top); best is where the best of
-    all is."""
-    trained = settings.loc[settings["diverged"] == 0, "loss"]
+    (at most the panel's top) and mark: trial, above (the panel), diverged (at its top), or pruned (by a loss of an
+    earlier step, which does not count for the scale); best is where the best of all is."""
+    trained = settings.loc[(settings["diverged"] == 0) & settings["pruned"].isna(), "loss"]
     low, reach = (trained.min(), trained.quantile(LEAVES)) if len(trained) else (0.0, 1.0)
     top = low + 1.15 * (reach - low) if reach > low else low + 1.0
     rows = []
     for each in ranges(config):
         for place, row in enumerate(settings.to_dict("records")):
             value, loss = float(row[each.name]), float(row["loss"])
-            mark = "diverged" if row["diverged"] else "above" if loss > top else "trial"
+            early = "pruned" if not math.isnan(row["pruned"]) else "above" if loss > top else "trial"
+            mark = "diverged" if row["diverged"] else early
             x = math.log2(value) if each.log else value
-            y = loss if mark == "trial" else top
-            rows.append((row["arm"], each.name, value, x, loss, y, mark, place == 0 and mark != "diverged"))
+            y = top if mark in ("diverged", "above") else min(loss, top)
+            rows.append((row["arm"], each.name, value, x, loss, y, mark, place == 0 and mark in ("trial", "above")))
     return pd.DataFrame(rows, columns=["arm", "name", "value", "x", "loss", "y", "mark", "best"])
 
 
@@ -65,7 +69,9 @@ def slices(settings: pd.DataFrame, config: SweepConfig) -> Figure:
             panel = data[data["name"] == each.name]
             for (arm, mark), marks in panel.groupby(["arm", "mark"]):
                 shape = {"above": "^", "diverged": "x"}.get(str(mark), looks[str(arm)].marker)
-                axes.plot(marks["x"], marks["y"], ls="none", marker=shape, ms=4, color=looks[str(arm)].colour)
+                fill = "none" if mark == "pruned" else "full"
+                colour = looks[str(arm)].colour
+                axes.plot(marks["x"], marks["y"], ls="none", marker=shape, ms=4, color=colour, fillstyle=fill)
             best = panel[panel["best"]]
             axes.plot(best["x"], best["y"], zorder=7, **RING)
             axes.set(xlabel=literal(each.name), ylabel=label if i % columns == 0 else "")

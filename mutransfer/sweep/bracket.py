@@ -20,123 +20,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
-from mutransfer.analysis.curve import Curve
-from mutransfer.analysis.line import located, slope, slope_weights
-from mutransfer.analysis.noise import run_noise
-from mutransfer.analysis.optimum import CENSORED_HIGH, CENSORED_LOW, FLAT, Optimum, optima
-from mutransfer.analysis.quartic import TYPICAL_CURVATURE
+from mutransfer.analysis.line import located
+from mutransfer.analysis.optimum import CENSORED_HIGH, CENSORED_LOW, TOO_FEW
+from mutransfer.sweep.known import Ask, Losses, Size, Task, describe, spent
+from mutransfer.sweep.pairs import new_pairs, repeat, whole_seed
 
 COARSE = 2.0
 """Octaves between the first rates of the first size."""
-CLEARLY = 0.02
-"""Least loss above the best, in nats, that closes a side."""
-SIGMAS = 3.0
-"""The same in standard deviations of a run."""
 REACH = 3.0
 """Octaves from the best rate at which a side is closed whatever its loss."""
 MOST_RATES = 14
 """Rates at one size from which on no side is followed further."""
 MOST_DRIFT = 1.5
 """Most octaves that the sizes before are taken to point away from the last of them."""
-PAIR_EXCESS = 0.035
-"""Loss of a pair's rates above the optimum, in nats: far enough to weigh the sides, near enough to be fitted."""
-DISCREPANCY = 0.15
-"""The same is at least the standard deviation of a run over this: there a fit trusts far points as little as noise."""
-PAIR_REACH = (0.75, 2.5)
-"""Least and most octaves of a pair's rates from the optimum."""
-SPREAD = 1.25
-"""Pairs take turns among the rates up to this times as far: at one rate they would soon tell nothing new."""
-NEAREST = 0.4
-"""Octaves from the optimum within which a rate does not weigh the sides."""
+BEYOND = {CENSORED_LOW: (-1,), CENSORED_HIGH: (1,), TOO_FEW: (-1, 1)}
+"""Sides on which the analysis wants rates when both are closed: beside a cliff two may be all that trained."""
 FIRST_PAIRS = (2, 1)
 """Pairs of the cheapest sizes before any precision is asked for; the others have none."""
-PAIRS_AT_ONCE = 2
-"""Most pairs of a later round."""
-MOST_SEEDS = 9
-"""Most seeds at one size."""
-SINGLE_SIGMA = 0.006
-"""Standard deviation of a run before anything says so, nats."""
 CLOSE = 1e-6
 """Octaves, or trials, within which two numbers are one."""
-
-Losses = Mapping[tuple[float, int], float]
-"""Of one size, by log2 of the rate and seed; inf where a trial diverged."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is searched: `sizes` of one arm, the cheapest first, with the `costs` of a trial at each in any unit; rates
-    from `low` to `high`, in log2. It ends at a standard error of the slope of `target_se`, or when `budget` is spent,
-    in trials at every size."""
-
-    sizes: tuple[int, ...]
-    costs: tuple[float, ...]
-    low: float
-    high: float
-    target_se: float
-    budget: float
-
-    def price(self, size: int) -> float:
-        """What a trial costs, in trials at every size."""
-        return self.costs[self.sizes.index(size)] / sum(self.costs)
-
-
-class Ask(NamedTuple):
-    """A trial to run."""
-
-    size: int
-    log2_lr: float
-    seed: int
-
-
-@dataclass(frozen=True)
-class Size:
-    """What is known of one size."""
-
-    losses: Losses
-    curve: Curve
-    optimum: Optimum
-    sigma: float
-    """Standard deviation of a run, nats."""
-
-    @property
-    def excess(self) -> list[float]:
-        """Mean loss of every rate above the best."""
-        means = self.curve.means
-        return [float(mean - means.min()) if np.isfinite(mean) else math.inf for mean in means]
-
-    @property
-    def clearly(self) -> float:
-        """The excess loss that closes a side."""
-        return max(CLEARLY, SIGMAS * self.sigma)
-
-    @property
-    def span(self) -> slice:
-        """The rates about the best one, up to the first on either side that is clearly worse."""
-        excess, first = self.excess, int(np.argmin(self.curve.means))
-        last = first
-        while first > 0 and excess[first] < self.clearly:
-            first -= 1
-        while last < len(excess) - 1 and excess[last] < self.clearly:
-            last += 1
-        return slice(first, last + 1)
-
-    @property
-    def repeated(self) -> list[int]:
-        """Seeds that were run at two rates or more."""
-        seeds = [seed for _, seed in self.losses]
-        return [seed for seed in sorted(set(seeds)) if seeds.count(seed) > 1]
-
-    def new_seeds(self, count: int) -> list[int]:
-        """The first seeds that are none of these."""
-        used = self.repeated
-        return [seed for seed in range(len(used) + count) if seed not in used][:count]
 
 
 def next_round(task: Task, seen: Mapping[int, Losses]) -> list[Ask]:
@@ -144,7 +50,7 @@ def next_round(task: Task, seen: Mapping[int, Losses]) -> list[Ask]:
     left = task.budget - spent(task, seen) + CLOSE
     asked = _bracket(task, seen)
     if not asked and all(size in seen for size in task.sizes):
-        asked = _repeat(task, describe(task.sizes, seen), left)
+        asked = repeat(task, describe(task.sizes, seen), left)
     return asked if sum(task.price(ask.size) for ask in asked) <= left else []
 
 
@@ -159,44 +65,8 @@ def next_at_one_size(low: float, high: float, losses: Losses, start: float | Non
     asked = _bracket(task, seen)
     if not asked:
         known = describe((1,), seen)
-        asked = _new_pairs(task, known, 1, 1) or _whole_seed(1, known[1])
+        asked = new_pairs(task, known, 1, 1) or whole_seed(1, known[1])
     return [ask.log2_lr for ask in asked]
-
-
-def spent(task: Task, seen: Mapping[int, Losses]) -> float:
-    """What the trials so far cost, in trials at every size."""
-    return sum(len(seen[size]) * task.price(size) for size in task.sizes if size in seen)
-
-
-def standard_error(task: Task, seen: Mapping[int, Losses]) -> float | None:
-    """Of the slope through the sizes that have an optimum; None where fewer than two have."""
-    line = slope(optima([curve_of(size, seen[size]) for size in sorted(task.sizes) if size in seen]))
-    return None if line is None else math.sqrt(line.variance)
-
-
-def curve_of(size: int, losses: Losses) -> Curve:
-    """The losses of one size as the analysis takes them."""
-    rates = sorted({rate for rate, _ in losses})
-    seeds = sorted({seed for _, seed in losses})
-    table = np.full((len(seeds), len(rates)), np.nan)
-    for (rate, seed), loss in losses.items():
-        table[seeds.index(seed), rates.index(rate)] = loss
-    return Curve(size, np.array(rates), table)
-
-
-def describe(sizes: Sequence[int], seen: Mapping[int, Losses]) -> dict[int, Size]:
-    """What is known of each of these sizes, together."""
-    curves = [curve_of(size, seen[size]) for size in sorted(sizes)]
-    found = optima(curves)
-    fitted = {optimum.size: optimum.quartic for optimum in found if optimum.quartic is not None}
-    noise = dict(zip(fitted, run_noise(list(fitted.values())), strict=True))
-    largest = max((each.variance for each in noise.values()), default=SINGLE_SIGMA**2)
-    return {
-        curve.size: Size(
-            seen[curve.size], curve, optimum, math.sqrt(noise[curve.size].variance if curve.size in noise else largest)
-        )
-        for curve, optimum in zip(curves, found, strict=True)
-    }
 
 
 def _bracket(task: Task, seen: Mapping[int, Losses]) -> list[Ask]:
@@ -207,11 +77,11 @@ def _bracket(task: Task, seen: Mapping[int, Losses]) -> list[Ask]:
         known = describe(task.sizes[: at + 1], seen)
         asked = [Ask(size, rate, 0) for rate in _missing_rates(task, known[size])]
         if not asked and at == 0 and len(known[size].repeated) < 2:
-            asked = _whole_seed(size, known[size])
+            asked = whole_seed(size, known[size])
         first = FIRST_PAIRS[at] + (at == 0) if at < len(FIRST_PAIRS) else 0
         wanted = 1 + first - len(known[size].repeated)
         if not asked and wanted > 0:
-            asked = _new_pairs(task, known, size, wanted)
+            asked = new_pairs(task, known, size, wanted)
         if asked:
             return asked
     return []
@@ -250,20 +120,16 @@ def _missing_rates(task: Task, size: Size) -> list[float]:
         if asked == [None, None]:
             inside = rates[size.span]
             asked = [low + 1 for low, high in pairwise(inside) if high - low > 1 + CLOSE]
-        side = (size.optimum.status == CENSORED_HIGH) - (size.optimum.status == CENSORED_LOW)
-        end = rates[-1] if side > 0 else rates[0]
-        if not any(rate is not None for rate in asked) and side and math.isfinite(excess[rates.index(end)]):
-            asked = [_within(task, end, side)]
+        if size.optimum.status in BEYOND and all(rate is None for rate in asked):
+            ends = [(side, -1 if side > 0 else 0) for side in BEYOND[size.optimum.status]]
+            asked = [_within(task, rates[end], side) for side, end in ends if math.isfinite(excess[end])]
     return [rate for rate in asked if rate is not None]
 
 
 def _beside(task: Task, rates: Sequence[float], best: int, side: int) -> float | None:
     """The neighbour of the best rate on one side, where there is none within an octave."""
-    if 0 <= best + side < len(rates):
-        return _within(task, rates[best], side) if abs(rates[best + side] - rates[best]) > 1 + CLOSE else None
-    # Beyond the last rate, in the steps that led there.
-    step = abs(rates[best] - rates[best - side]) if 0 <= best - side < len(rates) else 1.0
-    return _within(task, rates[best], side * min(max(step, 1.0), COARSE))
+    near = 0 <= best + side < len(rates) and abs(rates[best + side] - rates[best]) <= 1 + CLOSE
+    return None if near else _within(task, rates[best], side)
 
 
 def _beyond(
@@ -280,72 +146,3 @@ def _within(task: Task, rate: float, step: float) -> float | None:
     """A step from a rate, no further than the range; None where it is at its end already."""
     at = min(max(rate + step, task.low), task.high)
     return at if abs(at - rate) > CLOSE else None
-
-
-def _repeat(task: Task, known: Mapping[int, Size], left: float) -> list[Ask]:
-    """Seeds for the next round, that cost no more than what is left: at a size whose seeds do not tell its optimum
-    from its neighbours, else pairs where they tell most until the slope is expected to be as sure as wanted."""
-    for size in task.sizes:
-        asked = _whole_seed(size, known[size]) if known[size].optimum.status == FLAT else []
-        if asked and len(known[size].repeated) < MOST_SEEDS and len(asked) * task.price(size) <= left:
-            return asked
-    interior = [known[size].optimum for size in sorted(known) if known[size].optimum.interior]
-    if len(interior) < 2:
-        return []
-    joint, weights = located(interior), slope_weights(interior)
-    covariance = joint.noise + joint.shape
-    variance = float(weights @ covariance @ weights)
-    parts = {each.size: float(part) for each, part in zip(interior, weights**2 * np.diag(covariance), strict=True)}
-    seeds = {size: len(known[size].repeated) for size in parts}
-    wanted = dict.fromkeys(parts, 0)
-    for _ in range(PAIRS_AT_ONCE):
-        free = [size for size in parts if seeds[size] < MOST_SEEDS and 2 * task.price(size) <= left]
-        if variance <= task.target_se**2 or not free:
-            break
-        size = max(free, key=lambda each: (parts[each] / (seeds[each] + 1) / task.price(each), -each))
-        variance -= parts[size] / (seeds[size] + 2)
-        parts[size] *= (seeds[size] + 1) / (seeds[size] + 2)
-        seeds[size], wanted[size], left = seeds[size] + 1, wanted[size] + 1, left - 2 * task.price(size)
-    return [ask for size, count in wanted.items() for ask in _new_pairs(task, known, size, count)]
-
-
-def _whole_seed(size: int, known: Size) -> list[Ask]:
-    """A new seed at every rate up to those that are clearly worse."""
-    (seed,) = known.new_seeds(1)
-    rates = zip(known.curve.log2_lr[known.span].tolist(), known.excess[known.span], strict=True)
-    wanted = [rate for rate, excess in rates if math.isfinite(excess)]
-    return [Ask(size, rate, seed) for rate in wanted if (rate, seed) not in known.losses]
-
-
-def _new_pairs(task: Task, known: Mapping[int, Size], size: int, count: int) -> list[Ask]:
-    """New seeds on either side of an optimum, at the rates that were run least; of an optimum that no curve tells, at
-    all rates about it."""
-    own = known[size]
-    if count and (own.optimum.quartic is None or own.optimum.quartic.minimum is None):
-        return _whole_seed(size, own)
-    bends = [
-        each.optimum.quartic.derivative(each.optimum.log2_lr, 2) / 2
-        for each in known.values()
-        if each.optimum.interior and each.optimum.quartic is not None
-    ]
-    bend = math.exp(float(np.mean(np.log(bends)))) if bends else TYPICAL_CURVATURE
-    reach = min(max(math.sqrt(max(PAIR_EXCESS, own.sigma / DISCREPANCY) / bend), PAIR_REACH[0]), PAIR_REACH[1])
-    center = own.optimum.log2_lr
-    runs = {
-        rate: sum(other == rate for other, _ in own.losses)
-        for rate, excess in zip(own.curve.log2_lr.tolist(), own.excess, strict=True)
-        if math.isfinite(excess) and abs(rate - center) >= NEAREST
-    }
-    sides = [[rate for rate in runs if side * (rate - center) > 0] for side in (-1, 1)]
-    if not all(sides):
-        return []
-    asked = []
-    for seed in own.new_seeds(count):
-        for side in sides:
-            near = [rate for rate in side if abs(rate - center) <= SPREAD * reach]
-            off = {rate: abs(abs(rate - center) - reach) for rate in side}
-            rate = min(near, key=lambda each: (runs[each], off[each])) if near else min(side, key=off.__getitem__)
-            runs[rate] += 1
-            if (rate, seed) not in own.losses:
-                asked.append(Ask(size, rate, seed))
-    return asked

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mutransfer.sweep import bracket
-from mutransfer.sweep.bracket import MOST_RATES, MOST_SEEDS, Losses, Task
+from mutransfer.sweep.bracket import MOST_RATES, next_round
+from mutransfer.sweep.known import Losses, Task, spent, standard_error
+from mutransfer.sweep.pairs import MOST_SEEDS
 from mutransfer.sweep.planned import Cell, Point, cell_flops
 from mutransfer.sweep.search import DIVERGED_LOSS, Expected, Histories, Observation, Unit
 
@@ -81,8 +82,8 @@ def look_back(unit: Unit, histories: Histories) -> Searched:
     """How far a unit's search came."""
     task = _task(unit)
     seen = _seen({cell: histories[cell.key] for cell in unit.cells})
-    se = bracket.standard_error(task, seen) if seen else None
-    return Searched(unit.cells[0].arm.name, se, task.target_se, bracket.spent(task, seen), task.budget)
+    se = standard_error(task, seen) if seen else None
+    return Searched(unit.cells[0].arm.name, se, task.target_se, spent(task, seen), task.budget)
 
 
 def _missing(
@@ -95,7 +96,7 @@ def _missing(
     asked = [
         # Back to the very rate that is recorded: log2 may have rounded it.
         (cells[ask.size], rates[ask.log2_lr] if ask.log2_lr in rates else 2.0**ask.log2_lr, ask.seed)
-        for ask in bracket.next_round(_task(unit), _seen(known))
+        for ask in next_round(_task(unit), _seen(known))
     ]
     return [(cell, Point(lr, seed, number)) for cell, lr, seed in asked if (cell, lr, seed) not in done]
 

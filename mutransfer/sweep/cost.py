@@ -53,12 +53,12 @@ def counted_flops(trial: TrialConfig, n_params: int) -> float:
 
 
 def seconds_left(
-    remaining: Mapping[C, int], wall_s: Mapping[C, float], flops: Mapping[C, float], slots: int
+    remaining: Mapping[C, float], wall_s: Mapping[C, float], flops: Mapping[C, float], slots: int
 ) -> float | None:
     """Seconds until the remaining trials are done, `slots` at once; None where no trial has been timed.
 
     Args:
-        remaining: trials still to run, by cell.
+        remaining: trials still to run, by cell; one that will be trained for a part of its steps counts as that part.
         wall_s: mean seconds of the finished trials, by cell; a cell without one is scaled by FLOPs from the
             nearest timed one. Cells that `flops` does not know are left out.
         flops: FLOPs of a trial, by cell.

@@ -15,7 +15,7 @@ from mutransfer.sweep.search import Expected
 @dataclass(frozen=True)
 class Opened:
     """The driver is about to start. `to_run`: trials this command still expects to run, by cell; `records`: what there
-    is already; `flops`: of one trial, by cell."""
+    is already; `flops`: of one trial, by cell; `part`: of its steps that a trial to come is trained for on average."""
 
     folder: Path
     device: str
@@ -23,6 +23,7 @@ class Opened:
     to_run: Mapping[Cell, Expected]
     records: Sequence[Record]
     flops: Mapping[Cell, float]
+    part: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Dispatched:
-    """The executor has the trial."""
+    """The executor has the trial, or one of the parts that a pruned search trains it in."""
 
     trial: PlannedTrial
 

@@ -14,7 +14,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mutransfer.config import SweepConfig, TrialConfig
 
@@ -25,7 +25,20 @@ if TYPE_CHECKING:
 MOST_IN_COHORT = 64
 """Trials that are trained as one at most, where a measurement decides."""
 
-Run = Callable[[Sequence[TrialConfig], "Corpus", str], "list[TrialResult]"]
+
+class Leg(NamedTuple):
+    """A part of a trial's run: from `state` (None: from the first step) up to step `until`."""
+
+    trial: TrialConfig
+    until: int
+    state: bytes | None
+
+
+Work = Sequence[TrialConfig] | Sequence[Leg]
+"""What is trained as one: whole trials, or legs of them that end at one step."""
+
+Run = Callable[[Any, "Corpus", str], "list[TrialResult]"]
+"""Trains `Work` of the kind that it is for."""
 
 
 class Finished(NamedTuple):
@@ -45,7 +58,7 @@ class Executor(Protocol):
     def cohort_size(self, trial: TrialConfig) -> int:
         """How many trials of this shape one submission should hold, as measured where they run; waits for it."""
 
-    def submit(self, key: str, trials: Sequence[TrialConfig]) -> None:
+    def submit(self, key: str, trials: Work) -> None:
         """Start a submission; `key` names it when it has ended."""
 
     def next_finished(self) -> Finished:
@@ -60,6 +73,19 @@ def train_trials(trials: Sequence[TrialConfig], corpus: Corpus, device: str) -> 
     from mutransfer.training import train
 
     return train(trials, corpus, device)
+
+
+def train_legs(legs: Sequence[Leg], corpus: Corpus, device: str) -> list[TrialResult]:
+    """The same for legs."""
+    from mutransfer.training import Part, train
+
+    part = Part(legs[0].until, tuple(leg.state for leg in legs))
+    return train([leg.trial for leg in legs], corpus, device, part)
+
+
+def training_of(config: SweepConfig) -> Run:
+    """What trains the trials of a sweep: in legs where they are pruned."""
+    return train_trials if config.prune == "none" else train_legs
 
 
 def measure_cohort(trial: TrialConfig, corpus: Corpus, device: str) -> int:
@@ -78,12 +104,12 @@ class InProcess:
         self.device = device
         self._run = run
         self._corpus = corpus
-        self._waiting: deque[tuple[str, Sequence[TrialConfig]]] = deque()
+        self._waiting: deque[tuple[str, Work]] = deque()
 
     def cohort_size(self, trial: TrialConfig) -> int:
         return 1 if self.device == "cpu" else measure_cohort(trial, self._corpus, self.device)
 
-    def submit(self, key: str, trials: Sequence[TrialConfig]) -> None:
+    def submit(self, key: str, trials: Work) -> None:
         self._waiting.append((key, trials))
 
     def next_finished(self) -> Finished:

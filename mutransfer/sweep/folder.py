@@ -50,6 +50,16 @@ class ResultFolder:
     def lock(self) -> Path:
         return self.path / "driver.lock"
 
+    @property
+    def rungs(self) -> Path:
+        """What pruned searches saw: of every trial, at every rung it came to, its record if it were dropped there."""
+        return self.path / "rungs.jsonl"
+
+    @property
+    def states(self) -> Path:
+        """From where trials go on that wait at a rung, `TRIAL_ID.pt`."""
+        return self.path / "rungs"
+
     def curve(self, trial_id: str) -> Path:
         """The training loss of every step, float32."""
         return self.path / "curves" / f"{trial_id}.npy"

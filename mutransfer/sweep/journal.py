@@ -59,6 +59,10 @@ class Journal:
             ),
         )
 
+    def knows(self, trial_id: str) -> bool:
+        """Whether a trial was asked and has no result yet."""
+        return trial_id in self._asked
+
     def tell(self, record: Record) -> None:
         """Tell the result of an asked trial."""
         self.settle(self._asked.pop(record.trial_id), record)
@@ -71,7 +75,9 @@ class Journal:
         """Complete the storage's trial `number` with a record."""
         if record.diverged:
             self._storage.set_trial_user_attr(number, "diverged", True)
-        self._storage.set_trial_state_values(number, TrialState.COMPLETE, [objective(record)])
+        for step, loss in _intermediate(record).items():
+            self._storage.set_trial_intermediate_value(number, step, loss)
+        self._storage.set_trial_state_values(number, _state(record), [objective(record)])
 
     def give_up(self, number: int) -> None:
         """End the storage's trial `number` without a result."""
@@ -84,10 +90,12 @@ class Journal:
         self._storage.create_new_trial(
             self._study(record.arm, getattr(record, self._config.axis)),
             create_trial(
+                state=_state(record),
                 value=objective(record),
                 params=params,
                 distributions=self._distributions(params),
                 user_attrs={**attributes, "diverged": True} if record.diverged else attributes,
+                intermediate_values=_intermediate(record),
             ),
         )
 
@@ -145,7 +153,7 @@ def _reconcile(journal: Journal, records: Sequence[Record]) -> bool:
     """Bring the journal into agreement; False if it holds results that the records do not."""
     recorded = {record.trial_id: record for record in records}
     trials = journal.trials()
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    complete = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     known: set[str] = set()
     for trial in complete:
         trial_id = _trial_id(trial)
@@ -176,6 +184,15 @@ def _rebuild(path: Path, config: SweepConfig, records: Sequence[Record]) -> Jour
         journal.add(record)
     half.replace(path)
     return Journal(path, config)
+
+
+def _state(record: Record) -> TrialState:
+    return TrialState.COMPLETE if record.pruned_step is None else TrialState.PRUNED
+
+
+def _intermediate(record: Record) -> dict[int, float]:
+    """The loss of a pruned trial at its last step."""
+    return {} if record.pruned_step is None else {record.pruned_step: objective(record)}
 
 
 def _trial_id(trial: FrozenTrial) -> str:

@@ -11,6 +11,7 @@ from mutransfer.config import SweepConfig, TrialConfig
 from mutransfer.records import Record
 from mutransfer.sweep.cost import count_params, counted_flops
 from mutransfer.sweep.planned import Cell, PlannedTrial, cell_flops, cells, plan_trial
+from mutransfer.sweep.rungs import part_trained
 from mutransfer.sweep.search import expect, group_by_cell, propose, units
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ SHORT, LONG = 2, 8
 @dataclass(frozen=True)
 class PlanRow:
     """One cell. `trials` are still to run, as far as is known, and at most `most`; `flops` and `seconds` (None: not
-    timed) are of `trials` together, one by one."""
+    timed) are of `trials` together, one by one, as few of their steps as pruning leaves them."""
 
     arm: str
     size: int
@@ -74,9 +75,11 @@ def estimate(config: SweepConfig, timings: Mapping[Cell, float], slots: int, rec
     expected = {cell: count for unit in units(config) for cell, count in expect(unit, histories).items()}
     for cell in cells(config):
         trials, most = expected[cell]
-        params, flops = _size(config.trial(cell.arm, cell.size, config.lrs[0], 0))
-        seconds = trials * timings[cell] if cell in timings else None
-        rows.append(PlanRow(*cell.key, trials, most, params, trials * flops, seconds))
+        trial = config.trial(cell.arm, cell.size, config.lrs[0], 0)
+        params, flops = _size(trial)
+        whole = trials if config.prune == "none" else trials * part_trained(trial.steps)
+        seconds = whole * timings[cell] if cell in timings else None
+        rows.append(PlanRow(*cell.key, trials, most, params, whole * flops, seconds))
     return Plan(tuple(rows), slots)
 
 

@@ -47,6 +47,18 @@ class PlannedTrial(NamedTuple):
     round: int
     config: TrialConfig
     others: tuple[float, ...] = ()
+    until: int | None = None
+    """The step up to which it is to be trained now; None: to the end."""
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Its setting: the rate, then the values of the sweep's `space`."""
+        return (self.config.lr, *self.others)
+
+    @property
+    def pauses(self) -> bool:
+        """Whether it is to be trained to a rung only, where it waits."""
+        return self.until is not None and self.until < self.config.steps
 
 
 def study_name(arm: str, axis: str, size: int) -> str:

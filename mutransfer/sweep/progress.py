@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from mutransfer.config import AXES
-from mutransfer.records import Record
+from mutransfer.records import Record, trained_part
 from mutransfer.sweep.cost import seconds_left
 from mutransfer.sweep.events import Appended, Closed, Event, Failed, Listener, Opened, Revised
 from mutransfer.sweep.planned import Cell
@@ -31,7 +31,8 @@ class Tally:
     """What is known of a sweep at this moment. An event costs the same however many came before it."""
 
     def __init__(self) -> None:
-        self.done = self.diverged = self.failed = self.slots = 0
+        self.done = self.diverged = self.pruned = self.failed = self.slots = 0
+        self._part = 1.0
         self.remaining: dict[Cell, int] = {}
         self._most: dict[Cell, int] = {}
         self.done_in: Counter[tuple[str, int]] = Counter()
@@ -44,6 +45,7 @@ class Tally:
         """Take in what happened."""
         if isinstance(event, Opened):
             self.slots, self._flops = event.slots, {cell.key: flops for cell, flops in event.flops.items()}
+            self._part = event.part
             self.axis = next(iter(event.to_run)).axis
             self._expect(event.to_run)
             for record in event.records:
@@ -69,12 +71,12 @@ class Tally:
 
     def seconds_left(self) -> float | None:
         """Seconds until all is done; None before the first trial is."""
-        remaining = {cell.key: count for cell, count in self.remaining.items()}
+        remaining = {cell.key: count * self._part for cell, count in self.remaining.items()}
         wall = {key: total / count for key, (total, count) in self._wall.items()}
         return seconds_left(remaining, wall, self._flops, self.slots)
 
     def best(self, cell: Cell) -> Best | None:
-        """The best rate of a cell so far; a rate at which any seed diverged is none."""
+        """The best rate of a cell so far; a rate at which any seed diverged or was pruned is none."""
         means = [
             Best(lr, sum(finite) / len(finite))
             for lr, losses in self._losses[cell.key].items()
@@ -95,10 +97,11 @@ class Tally:
         self.done += 1
         self.done_in[cell] += 1
         self.diverged += record.diverged
+        self.pruned += record.pruned_step is not None
         wall = self._wall[cell]
         wall[0] += record.wall_s
-        wall[1] += 1
-        loss = None if record.diverged else record.final_loss
+        wall[1] += trained_part(record)
+        loss = None if record.diverged or record.pruned_step is not None else record.final_loss
         self._losses[cell].setdefault(record.lr, []).append(loss)
 
 
@@ -181,6 +184,7 @@ def describe(tally: Tally) -> str:
     if tally.most > tally.total:
         parts = [f"{tally.done} of about {tally.total} trials, at most {tally.most}"]
     parts += [f"{tally.diverged} diverged"] if tally.diverged else []
+    parts += [f"{tally.pruned} pruned"] if tally.pruned else []
     parts += [f"{tally.failed} failed"] if tally.failed else []
     left = tally.seconds_left()
     parts += [f"{format_seconds(left)} left"] if left else []

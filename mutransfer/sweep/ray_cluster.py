@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from mutransfer.config import TrialConfig
 from mutransfer.sweep.executors import (
     Finished,
     Run,
+    Work,
     check_gpus,
     describe_error,
     gpu_slots,
@@ -70,7 +70,7 @@ class RayCluster:
             # CUDA anew for each trial can be saved; with several a worker must end with its trial.
             options = {"num_cpus": 0, "num_gpus": gpus_per_trial, "max_calls": 0 if sum(on_nodes) == 1 else 1}
 
-        def submission(trials: Sequence[TrialConfig], corpus: Corpus, task_device: str) -> list[TrialResult]:
+        def submission(trials: Work, corpus: Corpus, task_device: str) -> list[TrialResult]:
             # As plain data: the class of the results would load torch in the driver.
             return [cast("TrialResult", SimpleNamespace(**vars(result))) for result in run(trials, corpus, task_device)]
 
@@ -88,7 +88,7 @@ class RayCluster:
             warnings.warn(f"cohorts could not be measured ({error}); training one by one", stacklevel=2)
             return 1
 
-    def submit(self, key: str, trials: Sequence[TrialConfig]) -> None:
+    def submit(self, key: str, trials: Work) -> None:
         task_device = "cuda:0" if self.device == "cuda" else "cpu"
         self._running[self._run.remote(trials, self._corpus, task_device)] = key
 
@@ -103,11 +103,13 @@ class RayCluster:
             return Finished(key, [], describe_error(error, str(error)))
 
     def close(self) -> None:
-        for reference in self._running:
-            self._ray.cancel(reference, force=True)
-        self._running.clear()
         if self._owns:
+            # Its workers end with it. Cancelling them first has crashed the driver in Ray, where one was just done.
             self._ray.shutdown()
+        else:
+            for reference in self._running:
+                self._ray.cancel(reference, force=True)
+        self._running.clear()
 
 
 def _load_ray() -> Any:

@@ -19,7 +19,8 @@ class Cohort(NamedTuple):
 
 
 class Ready:
-    """Proposals that wait for a slot. The dearest go first, so that no long trial is left for the end."""
+    """Proposals that wait for a slot. The dearest go first, so that no long trial is left for the end, and of trials
+    trained in parts those that came furthest, so that few of them wait half trained."""
 
     def __init__(self, most: int | None, measure: Callable[[TrialConfig], int]) -> None:
         """`most`: trials of a cohort; None: as many as `measure` says, which is asked once for each shape."""
@@ -34,7 +35,9 @@ class Ready:
     def add(self, trials: Iterable[PlannedTrial]) -> None:
         """Take in what was proposed."""
         # A stable sort: what costs alike stays in the order in which it was proposed.
-        self._waiting = sorted([*self._waiting, *trials], key=lambda trial: -training_flops(trial.config))
+        self._waiting = sorted(
+            [*self._waiting, *trials], key=lambda trial: (-training_flops(trial.config), -(trial.until or 0))
+        )
 
     def part(self, cohort: Iterable[PlannedTrial]) -> None:
         """Take back a cohort, to hand out its trials one by one."""
@@ -54,8 +57,10 @@ class Ready:
         size = 1 if share == 1 or self.parted(first) else min(share, self._largest(first.config))
         if size == 1:
             return [self._waiting.pop(0)]
-        key = first.config.cohort_key
-        alike = (each for each in self._waiting if not self.parted(each) and each.config.cohort_key == key)
+        key = first.config.cohort_key, first.until
+        alike = (
+            each for each in self._waiting if not self.parted(each) and (each.config.cohort_key, each.until) == key
+        )
         cohort = list(islice(alike, size))
         taken = {trial.trial_id for trial in cohort}
         self._waiting = [trial for trial in self._waiting if trial.trial_id not in taken]

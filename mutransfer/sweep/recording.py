@@ -39,7 +39,8 @@ def make_record(
     corpus: Corpus,
     versions: dict[str, str],
 ) -> Record:
-    """The record of a finished trial. Measurements that are not finite are None.
+    """The record of a finished trial, and of one that has come to the rung up to which it was trained: as if it was
+    dropped there. Measurements that are not finite are None.
 
     Raises ValueError where a trial that did not diverge has no final_loss, or init_loss is not finite.
     """
@@ -49,6 +50,10 @@ def make_record(
     final_loss = _finite(result.final_loss)
     if final_loss is None and not result.diverged:
         raise ValueError(f"found a final_loss of {result.final_loss} in a trial that did not diverge; wanted a number")
+    flops, tokens = counted_flops(training, result.n_params), training.tokens
+    pruned_step = trial.until if trial.pauses and not result.diverged else None
+    if pruned_step is not None:
+        flops, tokens = flops * pruned_step / training.steps, tokens * pruned_step // training.steps
     return Record(
         trial_id=trial.trial_id,
         experiment=config.experiment,
@@ -67,9 +72,9 @@ def make_record(
         batch_size=training.batch_size,
         context=training.model.context,
         steps=training.steps,
-        tokens=training.tokens,
+        tokens=tokens,
         n_params=result.n_params,
-        flops=counted_flops(training, result.n_params),
+        flops=flops,
         init_loss=result.init_loss,
         final_loss=final_loss,
         val_loss=_finite(result.val_loss),
@@ -89,6 +94,7 @@ def make_record(
         versions=versions,
         started=result.started,
         config=json.loads(json.dumps(dataclasses.asdict(training))),
+        pruned_step=pruned_step,
     )
 
 

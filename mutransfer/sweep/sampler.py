@@ -13,7 +13,8 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mutransfer.analysis.optimum import Optimum, optima
-from mutransfer.sweep.bracket import Losses, curve_of, next_at_one_size
+from mutransfer.sweep.bracket import next_at_one_size
+from mutransfer.sweep.known import Losses, curve_of
 
 ROUND = "bracket:round"
 """The attribute of a trial that numbers its round."""

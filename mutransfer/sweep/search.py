@@ -3,7 +3,7 @@
 | search  | of   | rates                                                      | rounds                                |
 |---------|------|------------------------------------------------------------|---------------------------------------|
 | grid    | cell | `lrs`, each with every seed                                | one                                   |
-| random  | cell | `n_trials`, log-uniform between the least and largest rate | one                                   |
+| random  | cell | `n_trials`, log-uniform between the least and largest rate | one; pruned, of `ROUND` rates at once |
 | tpe     | cell | `n_trials`, the first round as random, then TPE            | of `ROUND` rates, one after the other |
 | gp      | cell | as tpe, then a Gaussian process                            | as tpe                                |
 | bracket | arm  | as few as tell the slope (bracket.py)                      | until it is known well enough         |
@@ -12,22 +12,22 @@ What is searched by itself, a cell or all cells of an arm, is a `Unit`. A round 
 rounds, by a sampler seeded with the study's name and the round's number where it draws. So the same command proposes
 the same trials whatever finishes first and after any kill. Rates that are recorded for a round stay its rates, even if
 the range or the number of seeds has grown since. Where the sweep has a `space`, random, tpe and gp search its
-hyperparameters together with the rate: a "rate" of the table is then a setting of all of them.
+hyperparameters together with the rate: a "rate" of the table is then a setting of all of them. Pruned, the settings of
+a round are compared with each other, and most of them are dropped early (rungs.py).
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mutransfer.config import SweepConfig
+from mutransfer.config.space import ROUND
 from mutransfer.records import Record, values_of
 from mutransfer.sweep.planned import Cell, Point, cells
-
-ROUND = 4
-"""Rates that TPE proposes at once: few enough to learn from, enough to keep several slots busy."""
 
 STARTUP = 3
 """Rounds of a `space` that are drawn at random before TPE or the Gaussian process takes over: 12 settings, where Optuna
@@ -52,6 +52,7 @@ class Observation(NamedTuple):
     search: str
     round: int
     others: tuple[float, ...] = ()
+    pruned_step: int | None = None
 
     @property
     def values(self) -> Values:
@@ -122,7 +123,9 @@ def expect(unit: Unit, histories: Histories) -> dict[Cell, Expected]:
 def observe(record: Record, config: SweepConfig) -> Observation:
     """What the search of this sweep sees of a record."""
     others = values_of(record, config.space)
-    return Observation(record.lr, record.seed, objective(record), record.search, record.round, others)
+    return Observation(
+        record.lr, record.seed, objective(record), record.search, record.round, others, record.pruned_step
+    )
 
 
 def group_by_cell(recorded: Sequence[Record], config: SweepConfig) -> defaultdict[tuple[str, int], list[Observation]]:
@@ -139,7 +142,8 @@ def objective(record: Record) -> float:
 
 
 def propose_rates(config: SweepConfig, study: str, history: Sequence[Observation]) -> list[Point]:
-    """The trials of a study's first unfinished round that are not in its history; none when the study is done.
+    """The trials of a study's first unfinished round that are not in its history; of all rounds where none depends on
+    another; none when the study is done.
 
     Args:
         config: its search, lrs, space, seeds and n_trials, as the arm of the study has them (`SweepConfig.for_arm`).
@@ -150,6 +154,7 @@ def propose_rates(config: SweepConfig, study: str, history: Sequence[Observation
     if config.search == "grid":
         return _missing([((lr,), 0) for lr in config.lrs], config.seeds, done)
     recorded = _recorded_values(config, history)
+    found: list[Point] = []
     for number, size in enumerate(_round_sizes(config)):
         settings = recorded[number][:size]
         if len(settings) < size:
@@ -157,10 +162,10 @@ def propose_rates(config: SweepConfig, study: str, history: Sequence[Observation
             sampled = _sample(config, f"{study}/round={number}", size, earlier)
             known = set(settings)
             settings = settings + [values for values in sampled if values not in known][: size - len(settings)]
-        missing = _missing([(values, number) for values in settings], config.seeds, done)
-        if missing:
-            return missing
-    return []
+        found += _missing([(values, number) for values in settings], config.seeds, done)
+        if found and config.search != "random":
+            break
+    return found
 
 
 def find_missing_rates(config: SweepConfig, history: Sequence[Observation]) -> set[tuple[Place, int]]:
@@ -178,7 +183,7 @@ def find_missing_rates(config: SweepConfig, history: Sequence[Observation]) -> s
 
 
 def _round_sizes(config: SweepConfig) -> list[int]:
-    size = config.n_trials if config.search == "random" else ROUND
+    size = config.n_trials if config.search == "random" and config.prune == "none" else ROUND
     return [min(size, config.n_trials - start) for start in range(0, config.n_trials, size)]
 
 
@@ -211,8 +216,24 @@ def _sample(config: SweepConfig, name: str, size: int, earlier: Iterable[Observa
 
 
 def _seed_means(history: Iterable[Observation]) -> list[tuple[Values, float]]:
-    """Each setting and its mean loss over seeds, round by round: beyond 25 results TPE weighs later ones more."""
-    losses: defaultdict[tuple[int, Values], list[tuple[int, float]]] = defaultdict(list)
+    """Each setting and its mean loss over seeds, round by round: beyond 25 results TPE weighs later ones more. One that
+    was pruned has a loss of an earlier step, and counts as no better than what outlived it in its round."""
+    rounds: defaultdict[int, defaultdict[Values, list[Observation]]] = defaultdict(lambda: defaultdict(list))
     for seen in history:
-        losses[seen.round, seen.values].append((seen.seed, seen.loss))
-    return [(each, sum(loss for _, loss in sorted(pairs)) / len(pairs)) for (_, each), pairs in sorted(losses.items())]
+        rounds[seen.round][seen.values].append(seen)
+    return [pair for _, settings in sorted(rounds.items()) for pair in sorted(_told(settings).items())]
+
+
+def _told(settings: Mapping[Values, Sequence[Observation]]) -> dict[Values, float]:
+    """The loss that each setting of a round counts with."""
+    means = {
+        values: sum(each.loss for each in sorted(seen, key=lambda each: each.seed)) / len(seen)
+        for values, seen in settings.items()
+    }
+    steps = {values: min(each.pruned_step or math.inf for each in seen) for values, seen in settings.items()}
+    trained = {values for values, seen in settings.items() if all(each.loss != DIVERGED_LOSS for each in seen)}
+    told: dict[Values, float] = {}
+    for step in sorted(set(steps.values()), reverse=True):
+        outlived = max((loss for values, loss in told.items() if values in trained), default=-math.inf)
+        told |= {values: max(means[values], outlived) for values in settings if steps[values] == step}
+    return told

@@ -11,6 +11,7 @@ from mutransfer.sweep.cost import seconds_left
 from mutransfer.sweep.folder import ResultFolder, read_failures, read_origin
 from mutransfer.sweep.lock import Holder, is_held, read_holder
 from mutransfer.sweep.planned import Cell, cell_flops, cells
+from mutransfer.sweep.rungs import part_trained
 from mutransfer.sweep.search import Place, find_missing, group_by_cell, units
 
 
@@ -39,6 +40,7 @@ class Status:
     cells: tuple[CellStatus, ...]
     done: int
     diverged: int
+    pruned: int
     failed: int
     running: tuple[str, ...]
     planned: int
@@ -74,6 +76,7 @@ def status(path: Path) -> Status:
     for cell in cells(config):
         if cell in to_run:
             rows.append(CellStatus(*cell.key, done[cell.key], diverged[cell.key], len(to_run[cell])))
+    part = 1.0 if config.prune == "none" else part_trained(config.steps)
     remaining = {(row.arm, row.size): row.to_run for row in rows}
     last = read_holder(folder.lock)
     driver = last if is_held(folder.lock) else None
@@ -86,11 +89,12 @@ def status(path: Path) -> Status:
         cells=tuple(rows),
         done=len(recorded),
         diverged=sum(record.diverged for record in recorded),
+        pruned=sum(record.pruned_step is not None for record in recorded),
         failed=len({failure.trial_id for failure in read_failures(folder)} - ids),
         running=driver.running if driver else (),
         planned=len(recorded) + sum(remaining.values()),
         seconds_left=seconds_left(
-            remaining,
+            {key: count * part for key, count in remaining.items()},
             _mean_wall(recorded, axis),
             {cell.key: cell_flops(config, cell) for cell in cells(config)},
             last.slots if last else 1,
@@ -100,7 +104,10 @@ def status(path: Path) -> Status:
 
 
 def _mean_wall(recorded: list[records.Record], axis: str) -> dict[tuple[str, int], float]:
-    walls: dict[tuple[str, int], list[float]] = {}
+    """Seconds of a whole trial."""
+    walls: defaultdict[tuple[str, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for record in recorded:
-        walls.setdefault((record.arm, getattr(record, axis)), []).append(record.wall_s)
-    return {key: sum(times) / len(times) for key, times in walls.items()}
+        wall = walls[record.arm, getattr(record, axis)]
+        wall[0] += record.wall_s
+        wall[1] += records.trained_part(record)
+    return {key: total / count for key, (total, count) in walls.items()}

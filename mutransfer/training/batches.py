@@ -6,6 +6,7 @@ B batch, T time, K cohort, U different seeds
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from mutransfer.config import TrialConfig
 from mutransfer.data import Corpus, sample_batch
+from mutransfer.optim import growth_at
 
 
 def draw_batches(corpus: Corpus, trials: Sequence[TrialConfig], steps: range, device: str) -> Iterator[Tensor]:
@@ -21,14 +23,23 @@ def draw_batches(corpus: Corpus, trials: Sequence[TrialConfig], steps: range, de
     Trials of one seed see the same. On the host they are drawn once for each seed; to a GPU they go all together, from
     memory that it reads by itself, so that nobody waits. (They are the same bytes whatever the corpus: what would be
     kept on the GPU to cut windows from may be far larger than it. Cutting them here takes 0.1 ms for a batch of 64 x
-    1024 tokens.)
+    1024 tokens.) Where the batch grows, B is that of the step, the same for all.
     """
+    for batch_size, alike in groupby(steps, lambda step: batch_at(trials[0], step)):
+        yield from _draw(corpus, trials, list(alike), batch_size, device)
+
+
+def batch_at(trial: TrialConfig, step: int) -> int:
+    """Sequences in the batch of a step."""
+    return trial.batch_size if trial.largest_batch is None else growth_at(trial, step).batch_size
+
+
+def _draw(
+    corpus: Corpus, trials: Sequence[TrialConfig], steps: Sequence[int], batch_size: int, device: str
+) -> Iterator[Tensor]:
     model = trials[0].model
     seeds = list(dict.fromkeys(trial.seed for trial in trials))
-    drawn = [
-        [sample_batch(corpus.train, seed, step, trials[0].batch_size, model.context) for seed in seeds]
-        for step in steps
-    ]
+    drawn = [[sample_batch(corpus.train, seed, step, batch_size, model.context) for seed in seeds] for step in steps]
     tokens_SUBT1 = torch.from_numpy(np.array(drawn))
     seed_K = torch.tensor([seeds.index(trial.seed) for trial in trials])
     if device.startswith("cuda"):

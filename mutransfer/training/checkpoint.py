@@ -4,7 +4,7 @@
 |---|---|
 | weights, and what the optimizers keep | as torch's own state dicts |
 | the place in the data | the step: the batch at a step depends on (data, seed, step) alone |
-| the rate | the step again, of which schedules are functions; and where a re-warmup began |
+| the rate, the batch | the step and the losses, of which schedules are functions; and where a re-warmup began |
 | random numbers | nothing: initial values depend on (seed, name), nothing later draws from a global generator |
 | the losses so far | all of them: divergence and final_loss are read off the whole curve |
 
@@ -29,7 +29,7 @@ from mutransfer.checks import positive
 from mutransfer.config import TrialConfig, flat_trial, to_json
 from mutransfer.files import write_whole
 from mutransfer.optim import rewarmup_steps, shared_steps
-from mutransfer.training.cohort import Cohort, Curve
+from mutransfer.training.cohort import Cohort, Curve, Slice
 
 FORMAT = "mutransfer checkpoint 1"
 
@@ -76,28 +76,12 @@ class Checkpoint:
         due = step % self.every == 0 or step in (shared, trials[0].steps) or not cohort.slices
         if not due:
             return
-        state = {
-            "format": FORMAT,
-            "trials": [json.dumps(to_json(trial)) for trial in trials],
-            "data_fingerprint": fingerprint,
-            "step": step,
-            "curves": [torch.from_numpy(curve.losses) for curve in curves],
-            "slices": [
-                {
-                    "place": each.place,
-                    "rewarm_from": each.rewarm_from,
-                    "weights": each.built.model.state_dict(),
-                    "optimizer": each.optimizer.state_dict() if self.optimizer_state else None,
-                }
-                for each in cohort.slices
-            ],
-        }
-        file = io.BytesIO()
-        torch.save(state, file)
+        slices = [_kept_slice(each, each.place, self.optimizer_state) for each in cohort.slices]
+        data = _to_bytes(slices, trials, curves, step, fingerprint)
         # first: a run killed between the two goes on from before this step, and comes by it again
         if step == shared < trials[0].steps:
-            write_whole(self.shared_path, file.getvalue(), sync=True)
-        write_whole(self.path, file.getvalue(), sync=True)
+            write_whole(self.shared_path, data, sync=True)
+        write_whole(self.path, data, sync=True)
 
     def restore(self, cohort: Cohort, fingerprint: str) -> None:
         """Take up into a cohort at its start what was kept, where there is something.
@@ -115,12 +99,7 @@ class Checkpoint:
         cohort.keep([saved["place"] for saved in state["slices"]])
         cohort.step = state["step"]
         for each, saved in zip(cohort.slices, state["slices"], strict=True):
-            each.built.model.load_state_dict(saved["weights"])
-            each.rewarm_from = saved["rewarm_from"]
-            if saved["optimizer"] is None:
-                each.rewarm_from = cohort.step
-            else:
-                each.optimizer.load_state_dict(saved["optimizer"])
+            _take_up(each, saved, cohort.step)
         if cohort.step < trials[0].steps and any(saved["optimizer"] is None for saved in state["slices"]):
             warnings.warn(
                 f"found no state of the optimizer in {path}: the run goes on from step {cohort.step} with a fresh one, "
@@ -138,7 +117,7 @@ class Checkpoint:
         for path in (self.path, self.shared_path):
             if not path.exists():
                 continue
-            state = _read(path)
+            state = _read(path, path.read_bytes())
             _check_same(path, state, trials, fingerprint)
             refusal = _check_steps(path, state, trials)
             if refusal is None:
@@ -149,14 +128,80 @@ class Checkpoint:
         return None
 
 
+def freeze(each: Slice, step: int, fingerprint: str) -> bytes:
+    """A checkpoint of one trial of a cohort, whose optimizer keeps its state by parameter. It does not tell with how
+    many others the trial was trained."""
+    kept = _kept_slice(each, 0, True)
+    # of a stack they are views, of which torch would write the whole stack
+    kept["weights"] = {name: weight.clone() for name, weight in kept["weights"].items()}
+    return _to_bytes([kept], [each.trial], [each.curve], step, fingerprint)
+
+
+def frozen_step(state: bytes) -> int:
+    """The step at which a trial was frozen. Raises ValueError on what `freeze` did not give."""
+    return int(_read(Path("the state of a trial"), state)["step"])
+
+
+def thaw(cohort: Cohort, states: Sequence[bytes], fingerprint: str) -> None:
+    """Let a cohort at its start go on from where each of its trials was frozen, all at one step.
+
+    Raises ValueError on states of other trials or other data, and on damaged ones.
+    """
+    for each, data in zip(cohort.slices, states, strict=True):
+        where = Path(f"the state of the trial of lr {each.trial.lr:g} and seed {each.trial.seed}")
+        state = _read(where, data)
+        _check_same(where, state, [each.trial], fingerprint)
+        each.curve.extend(state["curves"][0].numpy(), each.trial)
+        cohort.step = state["step"]
+        _take_up(each, state["slices"][0], cohort.step)
+
+
+def _kept_slice(each: Slice, place: int, optimizer_state: bool) -> dict[str, Any]:
+    return {
+        "place": place,
+        "rewarm_from": each.rewarm_from,
+        "weights": each.built.model.state_dict(),
+        "optimizer": each.optimizer.state_dict() if optimizer_state else None,
+    }
+
+
+def _take_up(each: Slice, saved: dict[str, Any], step: int) -> None:
+    """Let a slice go on from what was kept of it at a step."""
+    each.built.model.load_state_dict(saved["weights"])
+    each.rewarm_from = saved["rewarm_from"]
+    if saved["optimizer"] is None:
+        each.rewarm_from = step
+    else:
+        each.optimizer.load_state_dict(saved["optimizer"])
+
+
+def _to_bytes(
+    slices: Sequence[dict[str, Any]],
+    trials: Sequence[TrialConfig],
+    curves: Sequence[Curve],
+    step: int,
+    fingerprint: str,
+) -> bytes:
+    state = {
+        "format": FORMAT,
+        "trials": [json.dumps(to_json(trial)) for trial in trials],
+        "data_fingerprint": fingerprint,
+        "step": step,
+        "curves": [torch.from_numpy(curve.losses) for curve in curves],
+        "slices": slices,
+    }
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
+
+
 def _last_shared(trials: Sequence[TrialConfig]) -> int:
     """The last step up to which all trials are what longer ones would be."""
     return min(shared_steps(trial.schedule, trial.steps) for trial in trials)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Raises ValueError on a file that is no checkpoint, or is damaged in any byte."""
-    data = path.read_bytes()
+def _read(path: Path, data: bytes) -> dict[str, Any]:
+    """Raises ValueError on what is no checkpoint, or is damaged in any byte."""
     try:
         # torch does not look at the checksums that it writes
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -11,8 +11,9 @@ B batch, T time, K cohort
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +24,11 @@ from torch.func import functional_call
 from mutransfer.config import TrialConfig
 from mutransfer.optim import (
     backward_twice,
+    growth_at,
+    lower_momentum,
+    momentum_fall,
     needs_curvature,
     rewarmup_factor,
-    schedule_factor,
     set_group_rates,
     twice_differentiable,
 )
@@ -65,14 +68,16 @@ class Slice:
     rewarm_from: int | None = None
 
     def update(self, step: int) -> None:
-        """Clip, set the rates of the step and update, from the gradients that are there."""
+        """Clip, set the rates (and momenta) of the step and update, from the gradients that are there."""
         config = self.trial.optimizer
         if config.clip_norm is not None:
             self.built.clip_grad_norm_(config.clip_norm)
-        factor = schedule_factor(self.trial.schedule, step, self.trial.steps)
+        factor = growth_at(self.trial, step, self.curve.losses).factor
         if self.rewarm_from is not None:
             factor *= rewarmup_factor(config, step - self.rewarm_from)
         set_group_rates(self.optimizer, self.trial.lr * factor)
+        if self.trial.schedule.momentum_dip:
+            lower_momentum(self.optimizer, config, momentum_fall(self.trial.schedule, step, self.trial.steps))
         self.optimizer.step()
 
 
@@ -87,12 +92,22 @@ class Cohort:
     slices: list[Slice]
     stack: Stack | None
     step: int = 0
+    around: Callable[[int], contextlib.AbstractContextManager[Any]] | None = None
+    """Of a cohort without a stack: within what each step happens, and whose `loss` is told (`Watch.step`)."""
 
     def advance(self, tokens_KBT1: Tensor) -> Tensor:
         """One update of every slice on its own sequences; returns the plain losses (K) before it, detached.
 
         Nothing here waits for the device: rates are the host's, norms stay where they are.
         """
+        if self.around is None:
+            return self._advance(tokens_KBT1)
+        with self.around(self.step) as told:
+            plain_K = self._advance(tokens_KBT1)
+            told.loss = plain_K[0]
+        return plain_K
+
+    def _advance(self, tokens_KBT1: Tensor) -> Tensor:
         plain_K = self._differentiate_one(tokens_KBT1) if self.stack is None else self._differentiate(tokens_KBT1)
         for each in self.slices:
             each.update(self.step)

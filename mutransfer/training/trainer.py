@@ -22,10 +22,11 @@ from mutransfer.optim import OPTIMIZERS, averaged_weights, needs_curvature
 from mutransfer.parametrization import Parametrized, build_model
 from mutransfer.parametrization.sources import seeded
 from mutransfer.training.batches import draw_batches
-from mutransfer.training.checkpoint import Checkpoint
+from mutransfer.training.checkpoint import Checkpoint, freeze
 from mutransfer.training.cohort import Cohort, Slice
 from mutransfer.training.evaluation import Evaluation, evaluate
 from mutransfer.training.own_model import build_own, own_stacks
+from mutransfer.training.part import Part
 from mutransfer.training.stack import Stack
 
 FETCH_EVERY = 20
@@ -44,6 +45,9 @@ class TrialResult:
     normalizes the outputs' softmax; None also for a model without attention, and for a loss without softmax.
     `cohort_size` trials were trained as one at the start; `wall_s` is the time of all of it, building included, divided
     by them.
+
+    Of a trial that stands at the end of a part, `state` is what it goes on from. Its losses are those up to there, and
+    nothing was measured on held-out batches.
     """
 
     train_losses: NDArray[np.float32]
@@ -60,9 +64,10 @@ class TrialResult:
     device: str
     started: str
     cohort_size: int
+    state: bytes | None = None
 
 
-def train(trials: Sequence[TrialConfig], corpus: Corpus, device: str) -> list[TrialResult]:
+def train(trials: Sequence[TrialConfig], corpus: Corpus, device: str, part: Part | None = None) -> list[TrialResult]:
     """Train every trial and return their results in order.
 
     Trials of one `cohort_key` are trained as one model, one such cohort after another; those whose optimizer looks at
@@ -76,18 +81,23 @@ def train(trials: Sequence[TrialConfig], corpus: Corpus, device: str) -> list[Tr
         trials: what to train.
         corpus: its training tokens are sampled, its validation tokens evaluated.
         device: a torch device, such as `cpu` or `cuda:0`.
+        part: what to train of them; None: all. One after the other, the parts give the bits of the whole, but for the
+            dropout of a model of your own; in a cohort, as everywhere, but for rounding.
 
     Raises:
         torch.OutOfMemoryError: where a single trial does not fit.
+        ValueError: on a state that is none of the trial's.
     """
-    cohorts: dict[tuple[TrialConfig, int | None], list[int]] = {}
+    at = [0] * len(trials) if part is None else part.begins
+    cohorts: dict[tuple[TrialConfig, int, int | None], list[int]] = {}
     for place, trial in enumerate(trials):
-        cohorts.setdefault((trial.cohort_key, None if stackable(trial) else place), []).append(place)
+        cohorts.setdefault((trial.cohort_key, at[place], None if stackable(trial) else place), []).append(place)
     results: dict[int, TrialResult] = {}
     with one_thread(device):
         for places in cohorts.values():
             with seeded(trials[places[0]].seed):  # for the dropout of a model of your own
-                found = _train_or_halve([trials[place] for place in places], corpus, device)
+                mine = part and part.of(places)
+                found = _train_or_halve([trials[place] for place in places], corpus, device, mine)
             results.update(zip(places, found, strict=True))
     return [results[place] for place in range(len(trials))]
 
@@ -129,17 +139,20 @@ def stackable(trial: TrialConfig) -> bool:
     return not needs_curvature(trial.optimizer, 0) and (not trial.build or own_stacks(trial))
 
 
-def _train_or_halve(trials: Sequence[TrialConfig], corpus: Corpus, device: str) -> list[TrialResult]:
+def _train_or_halve(trials: Sequence[TrialConfig], corpus: Corpus, device: str, part: Part | None) -> list[TrialResult]:
     try:
-        return _train_cohort(trials, corpus, device)
+        return _train_cohort(trials, corpus, device, part=part)
     except torch.OutOfMemoryError as error:
         if len(trials) == 1:
             raise torch.OutOfMemoryError(_too_large(trials[0], device)) from error
     # Not in the handler: the error holds on to the memory of the cohort that failed.
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
-    half = len(trials) // 2
-    return [*_train_or_halve(trials[:half], corpus, device), *_train_or_halve(trials[half:], corpus, device)]
+    half, every = len(trials) // 2, range(len(trials))
+    found: list[TrialResult] = []
+    for places in (every[:half], every[half:]):
+        found += _train_or_halve([trials[place] for place in places], corpus, device, part and part.of(places))
+    return found
 
 
 def _too_large(trial: TrialConfig, device: str) -> str:
@@ -156,19 +169,23 @@ def _train_cohort(
     device: str,
     checkpoint: Checkpoint | None = None,
     tell: Callable[[Cohort], None] | None = None,
+    part: Part | None = None,
 ) -> list[TrialResult]:
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    cohort = start(trials, device)
+    cohort = start(trials, device, rows=part is None)
     n_params = sum(parameter.numel() for parameter in cohort.slices[0].built.model.parameters())
     curves = [each.curve for each in cohort.slices]
     steps = trials[0].steps
+    until = steps if part is None else part.until
     if checkpoint is not None:
         checkpoint.restore(cohort, corpus.fingerprint)
+    if part is not None:
+        part.take_up(cohort, corpus.fingerprint)
     if tell is not None:
         tell(cohort)
-    while cohort.slices and cohort.step < steps:
+    while cohort.slices and cohort.step < until:
         # at multiples wherever it began, so that what goes on looks when the undisturbed run does
-        end = min((cohort.step // FETCH_EVERY + 1) * FETCH_EVERY, steps)
+        end = min(*((cohort.step // every + 1) * every for every in _looks(trials)), until)
         if checkpoint is not None:
             end = min(end, checkpoint.next_stop(trials, cohort.step))
         batches = draw_batches(corpus, [each.trial for each in cohort.slices], range(cohort.step, end), device)
@@ -177,8 +194,12 @@ def _train_cohort(
             checkpoint.save(cohort, trials, curves, corpus.fingerprint)
         if tell is not None:
             tell(cohort)
-    held_out = {}
+    held_out: dict[int, Evaluation] = {}
+    states: dict[int, bytes | None] = dict.fromkeys(range(len(trials)))
     for each in cohort.slices:
+        if until < steps:
+            states[each.place] = freeze(each, cohort.step, corpus.fingerprint)
+            continue
         each.built.model.eval()
         with averaged_weights(each.optimizer):
             held_out[each.place] = evaluate(each.built.model, each.trial, corpus, device)
@@ -187,7 +208,7 @@ def _train_cohort(
     for place, (trial, curve) in enumerate(zip(trials, curves, strict=True)):
         losses, survived = curve.losses, curve.diverged_step is None
         window = max(1, round(trial.final_window * steps))
-        last = held_out[place] if survived else Evaluation(None, None, None)
+        last = held_out[place] if place in held_out else Evaluation(None, None, None)
         results.append(
             TrialResult(
                 train_losses=losses.astype(np.float32),
@@ -204,18 +225,25 @@ def _train_cohort(
                 device=torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
                 started=started,
                 cohort_size=len(trials),
+                state=states[place],
             )
         )
     return results
 
 
-def start(trials: Sequence[TrialConfig], device: str) -> Cohort:
-    """Trials of one `cohort_key` at their initialization, ready to train as one."""
+def _looks(trials: Sequence[TrialConfig]) -> set[int]:
+    """After how many steps there are looks at the losses: those of plateau decide what comes next."""
+    return {FETCH_EVERY} | {each.schedule.window for each in trials if each.schedule.name == "plateau"}
+
+
+def start(trials: Sequence[TrialConfig], device: str, rows: bool = True) -> Cohort:
+    """Trials of one `cohort_key` at their initialization, ready to train as one. Without `rows` an optimizer's state is
+    each parameter's own also where it could be that of many side by side, and serves whatever other cohort."""
     builts = [build(trial, device) for trial in trials]
     groups = [built.groups_for(trial.lr, trial.optimizer) for built, trial in zip(builts, trials, strict=True)]
     spec = OPTIMIZERS[trials[0].optimizer.name]
     stack = Stack([built.model for built in builts], groups) if len(trials) > 1 else None
-    if stack is not None and spec.elementwise:
+    if stack is not None and spec.elementwise and rows:
         groups = stack.row_groups(groups)
     made = zip(trials, builts, groups, strict=True)
     slices = [

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mutransfer.analysis import analyze
-from mutransfer.analysis.settings import AROUND, at_an_end, rank, shortlist, to_confirm
+from mutransfer.analysis.settings import AROUND, at_an_end, pruning_warning, rank, shortlist, to_confirm
 from mutransfer.config import Arm, Range, SweepConfig
 from mutransfer.records import Record, to_frame
 
@@ -33,6 +33,7 @@ def record(arm: str, lr: float, mult: float, beta2: float, seed: int, loss: floa
         "config": json.loads(json.dumps(dataclasses.asdict(trial))),
     }
     missing = {each.name: 0 for each in dataclasses.fields(Record) if each.name not in values}
+    missing |= {"pruned_step": None}
     return Record(**(missing | values | {"versions": {}, "data_fingerprint": "f"}))
 
 
@@ -110,6 +111,39 @@ def test_an_arm_keeps_what_it_changes() -> None:
 def test_where_all_diverged_nothing_is_confirmed() -> None:
     records = [dataclasses.replace(each, final_loss=None, diverged=True) for each in RECORDS]
     assert to_confirm(CONFIG, rank(records, CONFIG)) is None
+
+
+def pruned(step: int, *found: Record) -> list[Record]:
+    return [dataclasses.replace(each, pruned_step=step) for each in found]
+
+
+def test_what_was_pruned_comes_after_all_that_was_not_and_is_never_confirmed() -> None:
+    """However low a loss of an earlier step is."""
+    records = [
+        *RECORDS,
+        *pruned(50, record("mup", 0.05, 2.0, 0.95, 0, 1.0), record("mup", 0.05, 2.0, 0.95, 1, 1.0)),
+        *pruned(25, record("mup", 0.06, 2.0, 0.95, 0, 0.5), record("mup", 0.06, 2.0, 0.95, 1, 0.5)),
+    ]
+    found = rank(records, CONFIG)
+    assert found["pruned"].tolist()[4:6] == [50, 25]
+    assert found["lr"].tolist()[:3] == rank(RECORDS, CONFIG)["lr"].tolist()[:3]
+    assert found["diverged"].tolist()[6] == 1
+    assert shortlist(found, 9)["lr"].tolist() == shortlist(rank(RECORDS, CONFIG), 9)["lr"].tolist()
+    dropped = pruned(25, *(dataclasses.replace(each, arm="mup") for each in RECORDS[:4]))
+    assert to_confirm(CONFIG, rank(dropped, CONFIG)) is None
+    plan = to_confirm(dataclasses.replace(CONFIG, prune="halving"), found)
+    assert plan is not None
+    plan.validate()  # a sweep of the rate alone, without pruning
+
+
+def test_of_pruning_there_is_a_warning_and_none_without() -> None:
+    assert pruning_warning(rank(RECORDS, CONFIG)) is None
+    found = rank([*RECORDS, *pruned(25, record("mup", 0.06, 2.0, 0.95, 0, 0.5))], CONFIG)
+    warning = pruning_warning(found)
+    assert warning is not None
+    assert warning.startswith(
+        "1 of 6 settings were pruned, by their losses at step 25: early losses favour larger rates"
+    )
 
 
 def test_a_fit_over_the_rate_refuses_them() -> None:

@@ -105,11 +105,11 @@ def test_seeds_and_sizes_are_both_offered_and_cost_what_they_add() -> None:
     added = seeds.seeds - 2
     assert (seeds.lrs, seeds.trials) == (None, 4 * 9 * added)
     assert seeds.flops == pytest.approx(9 * added * 1e8 * sum(width**2 for width in WIDTHS))
-    assert seeds.flags == ("--seeds", str(seeds.seeds))
+    assert seeds.flags == ("--seeds", str(seeds.seeds), "--search", "grid")
     assert wider.sizes == (*WIDTHS, 512)
     assert wider.trials == 9 * 2
     assert wider.flops == pytest.approx(9 * 2 * 1e8 * 512**2)
-    assert wider.flags == ("--widths", "32", "64", "128", "256", "512")
+    assert wider.flags == ("--widths", "32", "64", "128", "256", "512", "--search", "grid")
     assert "width 512 as well (18 more trials): narrows the slope's CI from +-" in wider.what
     assert [plan.flops for plan in plans] == sorted(plan.flops or 0 for plan in plans)
 

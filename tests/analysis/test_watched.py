@@ -64,7 +64,9 @@ def test_a_table_has_a_row_for_each_name_and_a_column_for_each_step() -> None:
     assert table.index.tolist() == ["embedding", "readout"]
     assert table.columns.tolist() == [20, 40]
     assert table.to_numpy() == pytest.approx(np.array([[1.5, math.nan], [math.nan, 2.0]]), nan_ok=True)
-    assert to_table([PLANTED], "grad_norm").shape == (0, 1)
+    lost = replace(PLANTED, step=41, activation={})  # an observation of losses alone
+    assert to_table([PLANTED, later, lost], "activation").equals(table)
+    assert to_table([PLANTED], "grad_norm").empty
     with pytest.raises(ValueError, match="did you mean 'activation'"):
         to_table([PLANTED], "activations")
 
@@ -79,5 +81,5 @@ def test_losses_are_at_the_steps_that_they_were_told_at() -> None:
 
 def test_a_total_is_the_norm_of_all_and_nothing_where_one_is_not_finite() -> None:
     assert total({"a": 3.0, "b": 4.0}) == 5.0
-    assert total({}) == 0.0
+    assert total({}) is None
     assert total({"a": 3.0, "b": None}) is None

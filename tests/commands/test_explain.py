@@ -13,7 +13,7 @@ import pytest
 
 from mutransfer.cli import main
 from mutransfer.config import ModelConfig
-from mutransfer.parametrization import build_model
+from mutransfer.parametrization import TABLES, build_model
 
 MODELS = """
 import torch
@@ -152,6 +152,13 @@ def test_a_model_that_needs_values_is_told_to_take_a_device(folder: Path, capsys
     assert main(["explain", "--model", "some_models:Counts", *SIZES]) == 2
     assert "--device cpu" in capsys.readouterr().err
     assert rows(capsys, "--model", "some_models:Counts", *SIZES, "--device", "cpu")
+
+
+def test_its_help_says_which_tables_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["explain", "--help"])
+    told = re.sub(r"[^\w]+", " ", capsys.readouterr().out)
+    assert [name for name in TABLES if f" {name} " not in told] == []
 
 
 @pytest.mark.parametrize(

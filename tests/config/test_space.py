@@ -36,12 +36,14 @@ def config(**changes: Any) -> SweepConfig:
 
 def test_a_space_is_read_back_as_it_was_written() -> None:
     config().validate()
+    config(prune="halving").validate()
     assert sweep_from_json(json.loads(json.dumps(to_json(config())))) == config()
 
 
 def test_the_command_line_says_the_same() -> None:
     words = "--search tpe --widths 64 --space model.output_mult=0.5..32 optimizer.weight_decay=0..0.3:linear --seeds 2"
     assert read_sweep("sweep", words.split()) == config()
+    assert read_sweep("sweep", f"{words} --prune halving".split()) == config(prune="halving")
     words = "--search tpe --space=model.output_mult=0.5..32,optimizer.weight_decay=0..0.3:linear --widths 64"
     assert read_sweep("sweep", words.split()) == config()
 
@@ -81,6 +83,19 @@ def test_a_range_that_is_none_is_refused(text: str) -> None:
         ({"space": (Range("model.output_mult", "1", 2),)}, "found a range's low '1'; wanted float"),  # type: ignore[arg-type]
         ({"space": (("model.output_mult", 1, 2),)}, "found space"),
         ({"variants": (Arm("x", "mup", (("model.output_mult", 2.0),)),)}, "in arm x and in the space; wanted it once"),
+        ({"prune": "halve"}, "found prune 'halve'; wanted a known one: did you mean 'halving'"),
+        ({"prune": "halving", "space": ()}, "found prune halving with search tpe over the rate alone, whose optimum"),
+        (
+            {"prune": "halving", "space": (), "search": "grid"},
+            "found prune halving with search grid over the rate alone",
+        ),
+        (
+            {"prune": "halving", "space": (), "search": "bracket"},
+            "found prune halving with search bracket over the rate alone",
+        ),
+        ({"prune": "halving", "search": "grid"}, "found a space with search grid"),
+        ({"prune": "halving", "n_trials": 14}, "found n_trials 14 with prune halving, which compares 4 settings at a"),
+        ({"prune": "halving", "steps": 3}, "found 3 steps with prune halving; wanted 4 or more"),
     ],
 )
 def test_a_space_that_cannot_be_searched_is_refused_in_a_line(changes: dict[str, Any], message: str) -> None:

@@ -8,13 +8,23 @@ from typing import Any
 
 import pytest
 
-from mutransfer.config import SCHEMA, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig, flat_trial, to_json
-from mutransfer.config.sweep import PARTS
-from mutransfer.config.trial import OPTIMIZERS, SCHEDULES
+from mutransfer.config import (
+    SCHEMA,
+    OptimizerConfig,
+    ScheduleConfig,
+    SweepConfig,
+    TrialConfig,
+    flat_trial,
+    sweep_from_json,
+    to_json,
+)
+from mutransfer.config.plain import _from_json
+from mutransfer.config.schedule import SCHEDULES
+from mutransfer.config.trial import OPTIMIZERS
 
 TRIAL = SweepConfig().trial(SweepConfig().arms[0], 64, 2.0**-7, 0)
 
-DEFAULTS = "6206"
+DEFAULTS = "d7ef"
 """Digest of every default of a trial, under schema 1."""
 
 
@@ -26,7 +36,7 @@ def test_an_id_says_what_differs_from_the_defaults_and_nothing_else() -> None:
         "optimizer": {"beta2": 0.99},
         "schedule": {"warmup": 0.2},
     }
-    del said["build"]  # at its default
+    del said["build"], said["largest_batch"]  # at their defaults
     text = json.dumps([SCHEMA, "data", said], sort_keys=True)
     assert changed.digest("data") == hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -38,6 +48,7 @@ def test_every_field_counts(field: str) -> None:
         "init": dataclasses.replace(TRIAL.init, std=0.5),
         "optimizer": dataclasses.replace(TRIAL.optimizer, eps=1e-6),
         "schedule": dataclasses.replace(TRIAL.schedule, floor=0.1),
+        "largest_batch": 32,
     }
     value = getattr(TRIAL, field)
     changed = other[field] if field in other else value + ("x" if isinstance(value, str) else 1)
@@ -55,10 +66,15 @@ def test_committed_records_have_the_ids_of_their_configs() -> None:
     """Whatever fields were added since they were written."""
     for file in (Path(__file__).parents[2] / "results").glob("*/records.jsonl"):
         for record in map(json.loads, file.read_text().splitlines()):
-            config = {
-                name: PARTS[name](**value) if name in PARTS else value for name, value in record["config"].items()
-            }
-            assert TrialConfig(**config).digest(record["data_fingerprint"]) == record["trial_id"]
+            assert _from_json(TrialConfig, record["config"]).digest(record["data_fingerprint"]) == record["trial_id"]
+
+
+def test_a_floor_that_no_schedule_was_given_is_its_own() -> None:
+    assert (ScheduleConfig().end, ScheduleConfig("cosine").end, ScheduleConfig("cosine", floor=0.0).end) == (0, 0.1, 0)
+    for name, floor, read in (("linear", 0.0, None), ("cosine", 0.0, 0.0), ("linear", 0.2, 0.2)):
+        config = dataclasses.replace(SweepConfig(), schedule=ScheduleConfig(name, floor=floor))
+        assert sweep_from_json(to_json(config)).schedule.floor == read
+        assert flat_trial({"schedule": {"name": name, "floor": floor}})["schedule.floor"] == read
 
 
 def test_a_record_without_a_later_field_is_of_the_same_setting() -> None:
@@ -80,6 +96,37 @@ def test_trials_of_a_cohort_share_all_but_rate_seed_and_what_a_slice_has_of_its_
         dataclasses.replace(TRIAL, optimizer=OptimizerConfig(precondition_every=5)),
     ):
         assert other.cohort_key != TRIAL.cohort_key
+
+
+def test_where_the_batch_grows_a_cohort_shares_its_schedule() -> None:
+    cosine, growing = ScheduleConfig("cosine"), dataclasses.replace(TRIAL, largest_batch=64)
+    growing.validate_growth()
+    assert dataclasses.replace(growing, lr=0.5, seed=9).cohort_key == growing.cohort_key != TRIAL.cohort_key
+    assert dataclasses.replace(growing, schedule=cosine).cohort_key != growing.cohort_key
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"largest_batch": 8}, "largest_batch 8 with batch_size 16; wanted it no smaller"),
+        ({"optimizer": OptimizerConfig("lion")}, "with lion, for which no rule says what a batch is worth"),
+        ({"schedule": ScheduleConfig("plateau")}, "with schedule plateau, which has no decay that the steps decide"),
+        ({"schedule": ScheduleConfig("constant")}, "with schedule constant"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_batch_that_cannot_grow_in_place_of_a_decay_is_refused(changes: dict[str, Any], words: str) -> None:
+    TRIAL.validate_growth()
+    with pytest.raises(ValueError, match=words) as caught:
+        dataclasses.replace(TRIAL, **({"largest_batch": 64} | changes)).validate_growth()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_dip_needs_more_momentum() -> None:
+    dip = ScheduleConfig("one_cycle", momentum_dip=0.1)
+    OptimizerConfig("sgd").validate_schedule(dip)
+    with pytest.raises(ValueError, match=r"momentum_dip 0\.1 with sgd, which has momentum 0\.1; wanted more"):
+        OptimizerConfig("sgd", momentum=0.1).validate_schedule(dip)
 
 
 def other(value: Any) -> Any:
@@ -115,6 +162,10 @@ def test_a_field_that_is_not_used_is_refused_and_no_other(cls: Any, uses: dict[s
         (ScheduleConfig("one_cycle", start=1.5), "schedule.start 1.5; wanted above 0 and at most 1"),
         (ScheduleConfig("triangular", cycles=0), "schedule.cycles 0"),
         (ScheduleConfig("inverse_sqrt", knee=-1.0), "schedule.knee -1.0; wanted 0 or more"),
+        (ScheduleConfig("one_cycle", momentum_dip=1.0), "schedule.momentum_dip 1.0; wanted 0 or more and below 1"),
+        (ScheduleConfig("plateau", window=0), "schedule.window 0"),
+        (ScheduleConfig("plateau", patience=-1), "schedule.patience -1; wanted 0 or more looks"),
+        (ScheduleConfig("plateau", threshold=1.0), "schedule.threshold 1.0"),
         (OptimizerConfig("sgd", momentum=0.0, nesterov=True), "nesterov with optimizer.momentum 0"),
         (OptimizerConfig("soap", precondition_every=0), "optimizer.precondition_every 0"),
         (OptimizerConfig("rmsprop", weight_decay=0.1), "which rmsprop does not use"),

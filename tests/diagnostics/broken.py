@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from mutransfer.config import GPT2, LLAMA, ModelConfig
+from mutransfer.config.model import TRANSFORMER_ONLY
 from mutransfer.parametrization import Parametrized, ParamRule, build_model
 
 MODEL = ModelConfig()
@@ -66,6 +67,14 @@ class Control:
     """The optimizer for which the parameter groups are made."""
     scheduler: Callable[[torch.optim.Optimizer], Any] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def on(self, name: str) -> Control | None:
+        """The same fault in another of `MODELS`; None where that has nothing of the kind to break."""
+        changes = {field: value for field, value in asdict(self.model).items() if value != getattr(MODEL, field)}
+        if name == "mlp" and (self.culprit == DOWN or not changes.keys().isdisjoint(TRANSFORMER_ONLY)):
+            return None
+        culprit = IN_MLP[self.culprit] if name == "mlp" and self.culprit in IN_MLP else self.culprit
+        return replace(self, model=replace(MODELS[name], **changes), culprit=culprit)
 
     def build(self, small: Callable[[ModelConfig], ModelConfig], base: int, optimizer: str) -> Callable[..., Any]:
         """A function of the width, whose model is correct but for this."""
@@ -138,6 +147,7 @@ def down(name: str, rule: ParamRule) -> bool:
 
 QUERY, DOWN = "blocks.0.attention.query", "blocks.0.mlp.down"
 LOGITS = "blocks.0.attention (logits)"
+IN_MLP = {QUERY: "hidden.0", "embedding": "embeddings.0"}
 
 ADAM: Mapping[str, Control] = {
     "readout without output multiplier": Control("readout", "no output multiplier", change=no_output_multiplier),

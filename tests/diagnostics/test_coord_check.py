@@ -9,8 +9,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from mutransfer import coord_check, parametrize
+from mutransfer.analysis.coord_verdict import Judgement, ModuleVerdict
+from mutransfer.analysis.coordinates import Coordinates
 from mutransfer.config import ModelConfig, OptimizerConfig
 from mutransfer.diagnostics.coord_bench import TARGET, text_batches
+from mutransfer.diagnostics.coord_check import unseen_attention
 from mutransfer.optim import OPTIMIZERS
 from mutransfer.parametrization import build_model
 
@@ -99,13 +102,22 @@ def test_what_the_controls_break_is_correct(batch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("optimizer", "name"), ALL)
-def test_each_way_to_break_a_model_is_named_by_the_default_check(optimizer, name) -> None:
-    control = CONTROLS[optimizer][name]
+@pytest.mark.parametrize(
+    ("model", "optimizer", "name"),
+    [
+        (model, optimizer, name)
+        for model in ("default", "gpt2", "llama", "mlp")
+        for optimizer, name in ALL
+        if CONTROLS[optimizer][name].on(model) is not None
+    ],
+)
+def test_each_way_to_break_a_model_is_named_by_the_default_check(model, optimizer, name) -> None:
+    control = CONTROLS[optimizer][name].on(model)
     check = coord_check(
         control.build(lambda model: model, 32, optimizer), optimizer=optimizer, scheduler=control.scheduler
     )
-    assert check.culprit == control.culprit, check.report()
+    # of queries and keys either
+    assert check.culprit.replace("attention.key", "attention.query") == control.culprit, check.report()
     assert control.cause in check.cause, check.report()
 
 
@@ -184,14 +196,20 @@ class Handwritten(nn.Module):
     stands outside it; modules return tuples."""
 
     def __init__(
-        self, width: int, base: int = BASE, heads: int = 2, scale_by: float = 1.0, output: bool = True
+        self,
+        width: int,
+        base: int = BASE,
+        heads: int = 2,
+        scale_by: float = 1.0,
+        output: bool = True,
+        softmax=torch.softmax,
     ) -> None:
         super().__init__()
         self.heads, self.m = heads, width / base
         self.scale = (width // heads) ** -scale_by
         self.output = output
         self.table = nn.Embedding(256, width)
-        self.attention = Attention(width, heads, self.scale)
+        self.attention = Attention(width, heads, self.scale, softmax)
         self.head = nn.Linear(width, 256, bias=False)
         nn.init.normal_(self.head.weight, std=base**-0.5)
 
@@ -208,9 +226,9 @@ class Handwritten(nn.Module):
 
 
 class Attention(nn.Module):
-    def __init__(self, width: int, heads: int, scale: float) -> None:
+    def __init__(self, width: int, heads: int, scale: float, softmax) -> None:
         super().__init__()
-        self.heads, self.scale = heads, scale
+        self.heads, self.scale, self.softmax = heads, scale, softmax
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
         for map_ in (self.qkv, self.out):
@@ -220,7 +238,7 @@ class Attention(nn.Module):
         q, k, v = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in self.qkv(x).chunk(3, dim=-1))
         logits = q @ k.transpose(-1, -2) * self.scale
         mask = torch.ones(logits.shape[-2:], dtype=torch.bool).triu(1)
-        weights = torch.softmax(logits.masked_fill(mask, -math.inf), dim=-1)
+        weights = self.softmax(logits.masked_fill(mask, -math.inf), dim=-1)
         return self.out((weights @ v).transpose(1, 2).flatten(2)), weights
 
 
@@ -248,6 +266,51 @@ def test_attention_by_hand_is_seen_through_its_softmax(batch) -> None:
     assert "1/sqrt(d) attention" in check.cause
     without = coord_check(by_hand(output=False), lr=2.0**-10, batch=batch, **QUICK)
     assert (without.culprit, without.cause) == ("head", "readout has no output multiplier")
+
+
+def by_exp(logits, dim):
+    powers = (logits - logits.amax(dim, keepdim=True)).exp()
+    return powers / powers.sum(dim, keepdim=True)
+
+
+def test_attention_whose_logits_are_not_seen_is_said(batch) -> None:
+    """Without a softmax nothing tells logits from other products, and a pass is none of their scale."""
+    check = coord_check(by_hand(softmax=by_exp), lr=2.0**-10, batch=batch, **QUICK)
+    assert check.passed, check.report()
+    assert "no logits of attention were seen" in check.sentence
+    assert not coord_check(by_hand(), lr=2.0**-10, batch=batch, **QUICK).warnings
+
+
+@pytest.mark.parametrize(
+    ("modules", "unseen"),
+    [
+        ({"attention.qkv": "hidden", "attention.out": "hidden"}, ["attention"]),
+        ({"attention.qkv": "hidden", "attention (logits)": "logits"}, []),
+        ({"attention.self.query": "hidden", "attention.self (logits)": "logits"}, []),
+        ({"h.0.attn_qkv": "hidden", "h.0 (logits)": "logits"}, []),
+        ({"self_attn": "hidden", " (logits)": "logits"}, []),
+        ({"h.0.self_attn": "hidden", "h.1.attn.q": "bottleneck", "h.1.attn (logits)": "logits"}, ["h.0.self_attn"]),
+        ({"attn.q": "hidden", "attn2 (logits)": "logits"}, ["attn"]),
+        ({"post_attention_layernorm": "vector", "mlp.up": "hidden"}, []),
+    ],
+)
+def test_attention_is_unseen_where_no_logits_are_in_it_or_around_it(modules, unseen) -> None:
+    verdicts = tuple(ModuleVerdict(name, role, "ok", None) for name, role in modules.items())
+    assert unseen_attention(Judgement(Coordinates((), {}, {}), {}, verdicts)) == unseen
+
+
+@pytest.mark.filterwarnings("ignore:attention in")  # parametrize says it too
+def test_torchs_own_attention_with_heads_that_grow_is_named(batch) -> None:
+    def layers(width):
+        layer = nn.TransformerEncoderLayer(width, 2, width, dropout=0.0, batch_first=True)
+        return nn.Sequential(nn.Embedding(256, width), layer, nn.Linear(width, 256))
+
+    def mup(width, seed):
+        return parametrize(layers, width=width, base_width=BASE, seed=seed)
+
+    check = coord_check(mup, lr=2.0**-9, batch=batch, **QUICK)
+    assert check.culprit == "1.self_attn (logits)", check.report()
+    assert "1/sqrt(d) attention" in check.cause
 
 
 def test_your_own_model_under_parametrize_passes_and_alone_it_is_sp(batch) -> None:

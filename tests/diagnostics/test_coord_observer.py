@@ -166,13 +166,17 @@ class Attention(nn.Module):
             logits = (q * scale) @ k.transpose(-1, -2)
         elif self.how == "after":
             logits = torch.matmul(q, k.permute(0, 1, 3, 2)) * scale
+        elif self.how == "einsum":
+            logits = torch.einsum("bhqd, bhkd -> bhqk", q, k) * scale
+        elif self.how == "time first":
+            logits = torch.einsum("bqhd,bkhd->bhqk", q.transpose(1, 2), k.transpose(1, 2)) * scale
         else:
             logits = torch.bmm(q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)).view(2, 4, 5, 5) / (1 / scale)
         mask = torch.ones(5, 5, dtype=torch.bool).triu(1)
         return F.softmax(logits.masked_fill(mask, -math.inf), dim=-1) @ v
 
 
-@pytest.mark.parametrize("how", ["sdpa", "query", "after", "bmm"])
+@pytest.mark.parametrize("how", ["sdpa", "query", "after", "bmm", "einsum", "time first"])
 def test_attention_logits_are_seen_however_attention_is_written(how) -> None:
     torch.manual_seed(0)
     q, k, v = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 5, 8), torch.randn(2, 2, 5, 8)
@@ -186,6 +190,28 @@ def test_attention_logits_are_seen_however_attention_is_written(how) -> None:
     torch.testing.assert_close(logits.output[..., seen], expected[..., seen])
     if how != "query":  # there the scale has gone into the queries before it could be told from them
         assert logits.logit_scale == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("time_first", [False, True])
+def test_torchs_own_layer_has_the_logits_of_its_queries_and_keys(own, time_first) -> None:
+    """Packed maps of queries, keys and values, or, where keys are of another size, apart."""
+    torch.manual_seed(0)
+    layer = nn.MultiheadAttention(8, 2, kdim=6 if own else None, batch_first=not time_first)
+    x, y = torch.randn(3, 5, 8), torch.randn(3, 4, 6 if own else 8)
+    value = torch.randn(3, 4, 8)
+    maps = (layer.q_proj_weight, layer.k_proj_weight) if own else layer.in_proj_weight.chunk(3)[:2]
+    nn.init.normal_(layer.in_proj_bias)
+    biases = layer.in_proj_bias.chunk(3)[:2]
+    q, k = (
+        F.linear(each, weight, bias).unflatten(-1, (2, 4)).transpose(1, 2)
+        for each, weight, bias in zip((x, y), maps, biases, strict=True)
+    )
+    inputs = [each.transpose(0, 1) if time_first else each for each in (x, y, value)]
+    found, _ = calls(layer, *inputs)
+    logits = next(call for call in found if call.module == " (logits)")
+    torch.testing.assert_close(logits.output, (q @ k.transpose(-1, -2) / 2).detach())
+    assert (logits.head_dim, logits.logit_scale) == (4, 0.5)
 
 
 def test_queries_scaled_after_their_map_count_with_the_scale() -> None:

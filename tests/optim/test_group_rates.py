@@ -1,20 +1,22 @@
 """What changes group rates keeps the table's ratios, and the guard sees what does not."""
 
+import copy
 import dataclasses
 from collections.abc import Callable
 
 import pytest
 import torch
 
-from mutransfer.config import ModelConfig, ScheduleConfig
-from mutransfer.config.trial import SCHEDULES
+from mutransfer.config import ModelConfig, OptimizerConfig, ScheduleConfig
+from mutransfer.config.schedule import SCHEDULES
+from mutransfer.config.trial import MOMENTA, OPTIMIZERS
+from mutransfer.optim import OPTIMIZERS as REGISTRY
 from mutransfer.optim import (
     check_group_rates,
-    one_cycle_momentum,
+    lower_momentum,
     reduce_on_plateau,
     schedule_factor,
     scheduler,
-    set_group_momentum,
     set_group_rates,
 )
 from mutransfer.parametrization import build_model
@@ -64,10 +66,10 @@ def test_the_guard_lets_schedulers_by_one_factor_pass() -> None:
         check_group_rates(adamw)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "plateau"])
 def test_every_schedule_serves_a_torch_loop_and_keeps_the_ratios(name: str) -> None:
     adamw = optimizer()
-    config = ScheduleConfig(name, floor=0.01 if "floor" in SCHEDULES[name] else 0.0)
+    config = ScheduleConfig(name, floor=0.01 if "floor" in SCHEDULES[name] else None)
     schedule = scheduler(adamw, config, 20)
     for step in range(20):
         check_group_rates(adamw)
@@ -85,6 +87,10 @@ def test_every_schedule_serves_a_torch_loop_and_keeps_the_ratios(name: str) -> N
 def test_a_scheduler_refuses_what_makes_no_sense() -> None:
     with pytest.raises(ValueError, match="known one"):
         scheduler(optimizer(), ScheduleConfig("lineer"), 20)
+    with pytest.raises(ValueError, match="needs the losses; wanted another: use reduce_on_plateau"):
+        scheduler(optimizer(), ScheduleConfig("plateau"), 20)
+    with pytest.raises(ValueError, match=r"momentum_dip 0\.95 and a param group of momentum 0\.9; wanted more"):
+        scheduler(optimizer(), ScheduleConfig("one_cycle", momentum_dip=0.95), 20)
     with pytest.raises(ValueError, match="shorter than the run"):
         scheduler(optimizer(), ScheduleConfig(warmup=20.0), 20)
     flattened = optimizer()
@@ -123,15 +129,53 @@ def test_torchs_own_plateau_flattens_the_ratios_in_the_end() -> None:
         check_group_rates(adamw)
 
 
-def test_momentum_is_set_where_it_stands() -> None:
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    momentum = one_cycle_momentum(ScheduleConfig("one_cycle"), 0, 100)
-    assert momentum == 0.95
-    sgd = torch.optim.SGD([parameter], lr=1.0, momentum=0.9)
-    set_group_momentum(sgd, momentum)
-    assert sgd.param_groups[0]["momentum"] == 0.95
-    adamw = torch.optim.AdamW([parameter], betas=(0.9, 0.99))
-    set_group_momentum(adamw, momentum)
-    assert adamw.param_groups[0]["betas"] == (0.95, 0.99)
-    with pytest.raises(ValueError, match="neither momentum nor betas"):
-        set_group_momentum(torch.optim.Adagrad([parameter]), momentum)
+def held(made: torch.optim.Optimizer) -> set[float]:
+    """The momenta of its groups."""
+    groups = made.param_groups
+    return {group["betas"][0] if "betas" in group else group["momentum"] for group in groups}
+
+
+def test_one_cycles_momentum_dips_in_a_torch_loop_and_goes_on_from_its_state() -> None:
+    """As torch's own does for one group at one rate."""
+    config = ScheduleConfig("one_cycle", warmup=0.3, start=0.04, floor=4e-6, momentum_dip=0.1)
+    made = {name: torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.95) for name in "abc"}
+    for one in made.values():
+        one.param_groups[0]["lr_mult"] = 1.0
+    ours, torchs = scheduler(made["a"], config, 20), torch.optim.lr_scheduler.OneCycleLR(made["b"], 1.0, 20)
+    for step in range(20):
+        first, second = (made[name].param_groups[0] for name in "ab")
+        assert first["momentum"] == pytest.approx(second["momentum"])
+        assert first["lr"] == pytest.approx(second["lr"])
+        if step == 12:
+            made["c"].load_state_dict(copy.deepcopy(made["a"].state_dict()))
+            kept = copy.deepcopy(ours.state_dict())
+            ours = scheduler(made["c"], config, 20)
+            ours.load_state_dict(kept)
+            made["a"] = made["c"]
+        if step < 19:
+            for one, schedule in ((made["a"], ours), (made["b"], torchs)):
+                one.step()
+                schedule.step()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_momentum_is_lowered_where_it_stands_and_nowhere_else(name: str) -> None:
+    built = build_model(SMALL, "mup", base_width=16)
+    config = OptimizerConfig(name, momentum=0.8 if "momentum" in OPTIMIZERS[name] else OptimizerConfig.momentum)
+    made = REGISTRY[name].make(built.groups_for(0.01, config), config)
+    own = {getattr(config, field) for field in MOMENTA if field in OPTIMIZERS[name]}
+    before = [dict(group) for group in made.param_groups]
+    lower_momentum(made, config, 0.0)
+    assert [dict(group) for group in made.param_groups] == before
+    lower_momentum(made, config, 0.25)
+    if own:
+        assert {each for each in held(made) if each} == {each - 0.25 for each in own}
+    else:
+        assert [dict(group) for group in made.param_groups] == before
+    schedule = ScheduleConfig("one_cycle", momentum_dip=0.1)
+    if not name.startswith("schedule_free"):
+        if own:
+            config.validate_schedule(schedule)
+        else:
+            with pytest.raises(ValueError, match=f"momentum_dip 0.1 with {name}, which has no momentum"):
+                config.validate_schedule(schedule)

@@ -1,19 +1,23 @@
 """Every schedule against torch's, or its paper's closed form, step by step."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from mutransfer.config import ScheduleConfig
-from mutransfer.config import trial as trial_config
-from mutransfer.config.trial import SCHEDULES
-from mutransfer.optim import grow_batch, one_cycle_momentum, power_knee, schedule_factor, shared_steps
+from mutransfer.config import Arm, OptimizerConfig, ScheduleConfig, SweepConfig
+from mutransfer.config import schedule as schedule_config
+from mutransfer.config.schedule import SCHEDULES
+from mutransfer.optim import grow_batch, growth_at, momentum_fall, power_knee, schedule_factor, shared_steps
 from mutransfer.optim.schedules import COOLDOWNS, SHAPES
 
 FLAT = {"warmup": 0.0}
+STUCK = np.ones(2000)
+"""Losses that do not fall, for plateau."""
 NEEDED = {"exponential": {"floor": 0.01}}
 """What a schedule cannot do without."""
 
@@ -21,7 +25,7 @@ NEEDED = {"exponential": {"floor": 0.01}}
 def factors(steps: int = 100, **config: object) -> list[float]:
     schedule = ScheduleConfig(**config)  # type: ignore[arg-type]
     schedule.validate()
-    return [schedule_factor(schedule, step, steps) for step in range(steps)]
+    return [schedule_factor(schedule, step, steps, STUCK) for step in range(steps)]
 
 
 Maker = Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler]
@@ -43,8 +47,8 @@ def torchs(make: Maker, steps: int, key: str = "lr") -> list[float]:
     [
         (50, {"name": "linear"}, lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, total_iters=50)),
         (50, {"name": "linear", "floor": 0.2}, lambda o: lr_scheduler.LinearLR(o, 1.0, 0.2, total_iters=50)),
-        (50, {"name": "cosine"}, lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=50)),
-        (50, {"name": "cosine", "floor": 0.1}, lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=50, eta_min=0.1)),
+        (50, {"name": "cosine", "floor": 0.0}, lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=50)),
+        (50, {"name": "cosine"}, lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=50, eta_min=0.1)),
         (50, {"name": "polynomial"}, lambda o: lr_scheduler.PolynomialLR(o, total_iters=50, power=2.0)),
         (50, {"name": "polynomial", "power": 0.5}, lambda o: lr_scheduler.PolynomialLR(o, total_iters=50, power=0.5)),
         (50, {"name": "exponential", "floor": 0.03}, lambda o: lr_scheduler.ExponentialLR(o, 0.03 ** (1 / 50))),
@@ -88,8 +92,39 @@ def test_one_cycle_is_torchs_with_its_momentum() -> None:
     assert [schedule_factor(config, step, 100) for step in range(100)] == pytest.approx(torchs(make, 100), abs=1e-12)
     at_once = ScheduleConfig("one_cycle", warmup=0.01, floor=0.01)
     assert [schedule_factor(at_once, step, 100) for step in (0, 99)] == pytest.approx([1.0, 0.01])
-    momenta = [one_cycle_momentum(config, step, 100) for step in range(100)]
+    dipping = ScheduleConfig("one_cycle", warmup=0.3, momentum_dip=0.1)  # torch's bounds: 0.95 and 0.85
+    momenta = [0.95 - momentum_fall(dipping, step, 100) for step in range(100)]
     assert momenta == pytest.approx(torchs(make, 100, "momentum"), abs=1e-12)
+    assert {momentum_fall(config, step, 100) for step in range(100)} == {0.0}
+
+
+def test_plateau_is_torchs_of_the_mean_losses_of_its_windows() -> None:
+    losses = np.random.default_rng(0).normal(2.0, 0.02, 1003).astype(np.float64)
+    losses[:300] += np.linspace(1.0, 0.0, 300)
+    for rest, patience, warmup in ((0, 3, 0.0), (2, 1, 25.0)):
+        losses[: int(warmup)] = 0.5  # a window that begins within the warmup is no look
+        config = ScheduleConfig("plateau", warmup, 0.02, gamma=0.5, window=10, patience=patience, rest=rest)
+        config.validate()
+        alone = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        torchs = lr_scheduler.ReduceLROnPlateau(alone, factor=0.5, patience=patience, cooldown=rest, min_lr=0.02)
+        expected = []
+        for step in range(len(losses)):
+            if step % 10 == 0 and step - 10 >= warmup:
+                torchs.step(losses[step - 10 : step].mean())
+            expected.append(min(1.0, (step + 1) / warmup if warmup else 1.0) * alone.param_groups[0]["lr"])
+        found = [schedule_factor(config, step, 5000, losses[: step // 10 * 10]) for step in range(len(losses))]
+        assert found == pytest.approx(expected)
+        assert len(set(found)) > 5
+        assert min(found[30:]) == 0.02
+
+
+def test_plateau_without_its_losses_is_refused() -> None:
+    config = ScheduleConfig("plateau", window=10, warmup=0.0)
+    with pytest.raises(ValueError, match=r"plateau with no losses at step 0; wanted the 0 .*: .* reduce_on_plateau"):
+        schedule_factor(config, 0, 100)
+    with pytest.raises(ValueError, match="with 19 losses at step 25; wanted the 20"):
+        schedule_factor(config, 25, 100, STUCK[:19])
+    assert schedule_factor(config, 25, 100, STUCK[:20]) == 1.0
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -108,10 +143,10 @@ def test_no_factor_leaves_its_bounds_and_the_warmup_is_linear(name: str) -> None
 
 def test_what_falls_ends_at_its_floor() -> None:
     for name, fields in SCHEDULES.items():
-        config = ScheduleConfig(name, floor=0.05 if "floor" in fields else 0.0)
+        config = ScheduleConfig(name, floor=0.05 if "floor" in fields else None)
         expected = {"constant": 1.0, "step": 0.01, "inverse_sqrt": 0.1**0.5, "power": 0.05 * 0.1**0.51}
         if name != "one_cycle":
-            reached = schedule_factor(config, 1000, 1000)
+            reached = schedule_factor(config, 1000, 1000, STUCK)
             assert reached == pytest.approx(expected.get(name, 0.05), rel=2e-3), name
 
 
@@ -159,8 +194,8 @@ def test_a_longer_run_shares_exactly_the_first_steps(name: str) -> None:
     config = ScheduleConfig(name, warmup=7.0, **NEEDED.get(name, {}))
     for steps, longer in ((50, 80), (83, 1000), (10, 11)):
         shared = shared_steps(config, steps)
-        short = [schedule_factor(config, step, steps) for step in range(steps)]
-        long = [schedule_factor(config, step, longer) for step in range(steps)]
+        short = [schedule_factor(config, step, steps, STUCK) for step in range(steps)]
+        long = [schedule_factor(config, step, longer, STUCK) for step in range(steps)]
         assert short[:shared] == long[:shared]
         after = short[shared : shared + 3], long[shared : shared + 3]  # the first steps of a decay may still be alike
         assert shared == steps or after[0] != after[1]
@@ -185,6 +220,23 @@ def test_a_grown_batch_takes_over_the_decay(exponent: float) -> None:
     assert grow_batch(0.01, 16, 32, 1.0) == (32, 0.02)
 
 
+def test_the_batch_of_a_trial_grows_where_its_schedule_falls() -> None:
+    schedule = ScheduleConfig("step", warmup=10.0, decay_fraction=0.5, gamma=0.5)
+    for name, sizes in (("sgd", (16, 32, 64)), ("adamw", (16, 64, 100))):
+        sweep = SweepConfig(steps=50, schedule=schedule, optimizer=OptimizerConfig(name))
+        trial = dataclasses.replace(sweep.trial(Arm("mup", "mup"), 32, 0.1, 0), largest_batch=100)
+        trial.validate_growth()
+        grown = [growth_at(trial, step) for step in range(50)]
+        assert [each.batch_size for each in grown] == [16] * 30 + [sizes[1]] * 10 + [sizes[2]] * 10
+        assert [each.factor for each in grown[:10]] == [(step + 1) / 10 for step in range(10)]
+        left = 1.0 if name == "sgd" else 0.25 * (100 / 16) ** 0.5  # what the largest batch does not reach
+        assert [each.factor for each in grown[10:]] == pytest.approx([1.0] * 30 + [left] * 10)
+        as_it_is = dataclasses.replace(trial, largest_batch=None)
+        assert [growth_at(as_it_is, step) for step in range(50)] == [
+            (16, schedule_factor(schedule, step, 50)) for step in range(50)
+        ]
+
+
 def test_names_are_those_of_the_config() -> None:
     assert set(SHAPES) == set(SCHEDULES)
-    assert tuple(COOLDOWNS) == trial_config.COOLDOWNS
+    assert tuple(COOLDOWNS) == schedule_config.COOLDOWNS

@@ -296,6 +296,52 @@ def test_an_attention_scale_of_ones_own_is_seen(power: float, warned: bool) -> N
         assert not any("head_dim" in note for note in make().notes)
 
 
+def by_matmul(q: Tensor, k: Tensor) -> Tensor:
+    logits = (q / q.shape[-1] ** 0.5) @ k.transpose(-1, -2)
+    return logits.masked_fill(torch.ones(logits.shape[-2:], dtype=torch.bool, device=q.device).triu(1), -torch.inf)
+
+
+def by_einsum(q: Tensor, k: Tensor) -> Tensor:
+    return torch.einsum("bhqd,bhkd->bhqk", q, k).float() * q.shape[-1] ** -1.0 + torch.arange(5, device=q.device)
+
+
+@pytest.mark.parametrize("product", [by_matmul, by_einsum])
+@pytest.mark.parametrize(
+    ("heads", "parametrization", "told"), [(2, "mup_table3", True), (None, "mup_table3", False), (2, "sp", False)]
+)
+def test_attention_by_hand_whose_head_dim_grows_is_noted(
+    product: Callable[[Tensor, Tensor], Tensor], heads: int | None, parametrization: str, told: bool
+) -> None:
+    """Its scale may stand anywhere, so there is no more to say than where to look; a router's softmax is none."""
+
+    class ByHand(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.heads = width // 8 if heads is None else heads
+            self.inner, self.outer = nn.Linear(6, width), nn.Linear(width, 3)
+            self.experts = nn.Parameter(torch.randn(4, width, 2) * width**-0.5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.inner(x)
+            y = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            y = (product(y, y).softmax(-1) @ y).transpose(1, 2).flatten(2)
+            routed = torch.einsum("btc,ecf->betf", x, self.experts).softmax(-1).sum((1, 3), keepdim=True)[:, 0]
+            return self.outer(y * routed)  # type: ignore[no-any-return]
+
+    for device in (None, "meta"):
+        built = parametrize(
+            ByHand,
+            width=128,
+            base_width=32,
+            sample=draw(2, 5, 6),
+            parametrization=parametrization,
+            device=device,
+        )
+        notes = [note for note in built.notes if note.startswith("attention by hand")]
+        assert len(notes) == told, built.notes
+        assert not told or "(16 at the base, 32 at the delta)" in notes[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "found"),
     [

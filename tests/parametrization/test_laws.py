@@ -8,11 +8,12 @@ import torch
 from mutransfer.config import ABLATIONS as ABLATION_NAMES
 from mutransfer.config import PARAMETRIZATIONS, ModelConfig
 from mutransfer.config import model as model_config
+from mutransfer.config import schedule as schedule_config
 from mutransfer.config import trial as trial_config
 from mutransfer.models import MODELS
 from mutransfer.optim import OPTIMIZERS
 from mutransfer.optim.schedules import SHAPES
-from mutransfer.parametrization import ABLATIONS, TABLES, build_model
+from mutransfer.parametrization import ABLATIONS, TABLES, ParamShape, build_model, scale_shapes
 
 from .curves import BASE, MLP, RICH, SMALL, curve
 
@@ -89,4 +90,26 @@ def test_config_names_are_those_of_what_stands_in_rooms_that_need_torch() -> Non
     assert set(ABLATION_NAMES) == set(ABLATIONS)
     assert set(model_config.ARCHITECTURES) == set(MODELS)
     assert set(trial_config.OPTIMIZERS) == set(OPTIMIZERS)
-    assert set(trial_config.SCHEDULES) == set(SHAPES)
+    assert set(schedule_config.SCHEDULES) == set(SHAPES)
+
+
+def test_a_shape_is_looked_at_once_for_all_its_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a forward pass shows depends on no seed and no table, and is nobody's to change."""
+    looked: list[object] = []
+
+    def counted(*models: object, **settings: object) -> dict[str, ParamShape]:
+        looked.append(models)
+        return scale_shapes(*models, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("mutransfer.parametrization.build.scale_shapes", counted)
+    config = replace(SMALL, vocab=37)  # no other test's
+    one, other, sp = (
+        build_model(config, table, base_width=BASE, base_depth=2, seed=seed)
+        for table, seed in (("mup", 0), ("mup", 1), ("sp", 0))
+    )
+    assert len(looked) == 1
+    assert one.shapes == other.shapes == sp.shapes
+    assert one.shapes is not other.shapes
+    for changes in ({"config": replace(config, depth=3)}, {"base_width": 8}, {"base_depth": 1}):
+        build_model(**({"config": config, "base_width": BASE, "base_depth": 2} | changes))  # type: ignore[arg-type]
+    assert len(looked) == 4

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from mutransfer import records
-from mutransfer.sweep.driver import TrialsFailedError, run_sweep
+from mutransfer.sweep.driver import run_sweep
 from mutransfer.sweep.events import Event
 from mutransfer.sweep.executors import InProcess
+from mutransfer.sweep.loop import TrialsFailedError
 
+from .fake_legs import SPACE, FakeLegs
 from .fake_training import FakeTrain
 from .fakes import load_fake, small
 
@@ -61,7 +63,10 @@ def main(order: Order) -> int:
 
     if order.die == "torn":
         records.append = torn_append
-    train = FakeTrain(order.calls, order.seconds)
+    changes = {name: tuple(v) if isinstance(v, list) else v for name, v in order.changes.items()}
+    train: FakeTrain | FakeLegs = FakeTrain(order.calls, order.seconds)
+    if "prune" in changes:
+        changes["space"], train = SPACE, FakeLegs(order.calls)
 
     def open_executor(config: Any, corpus: Any) -> Any:
         if order.executor == "inprocess":
@@ -71,7 +76,6 @@ def main(order: Order) -> int:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])  # Two trials at once, whatever the machine.
         return RayCluster(train, corpus, "cpu", 1.0)
 
-    changes = {name: tuple(v) if isinstance(v, list) else v for name, v in order.changes.items()}
     config = small(Path(order.out), **changes)
     try:
         run_sweep(config, command="again", listener=listener, open_executor=open_executor, load=load_fake)

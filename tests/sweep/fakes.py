@@ -29,6 +29,7 @@ def small(folder: Path, **changes: Any) -> SweepConfig:
         "widths": (32, 64),
         "lrs": (2.0**-8, 2.0**-6, 2.0**-4),
         "seeds": 2,
+        "search": "grid",
         "steps": 20,
         "executor": "inprocess",
         "device": "cpu",
@@ -79,7 +80,7 @@ def told(folder: Path) -> tuple[dict[str, float], list[str]]:
     unfinished = []
     for study in storage.get_all_studies():
         for trial in storage.get_all_trials(study._study_id):
-            if trial.state == TrialState.COMPLETE:
+            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
                 assert trial.user_attrs["trial_id"] not in complete
                 assert trial.value is not None
                 complete[trial.user_attrs["trial_id"]] = trial.value

@@ -18,8 +18,9 @@ from mutransfer import records
 from mutransfer.analysis.line import slope
 from mutransfer.analysis.optimum import optima
 from mutransfer.config import SweepConfig
-from mutransfer.sweep.bracket import Ask, Losses, Task, curve_of, next_round, spent, standard_error
+from mutransfer.sweep.bracket import next_round
 from mutransfer.sweep.bracketing import look_back
+from mutransfer.sweep.known import Ask, Losses, Task, curve_of, spent, standard_error
 from mutransfer.sweep.plan import estimate
 from mutransfer.sweep.progress import PlainLines
 from mutransfer.sweep.search import DIVERGED_LOSS, Observation, Unit, expect, propose, units
@@ -85,6 +86,27 @@ def test_no_rate_lies_beyond_the_range_and_what_does_is_censored() -> None:
     assert all(-8 <= rate <= -5 for losses in seen.values() for rate, _ in losses)
     assert {optimum.status for optimum in found(seen).values()} == {"censored_low"}
     assert standard_error(task, seen) is None
+
+
+@pytest.mark.parametrize("cliff", [0.6, 1.1])
+def test_beside_a_cliff_three_rates_train_at_every_size(cliff: float) -> None:
+    """Where the loss falls steeply up to the rate at which it diverges, as under SGD."""
+
+    def loss(ask: Ask) -> float:
+        z = ask.log2_lr + 7.3
+        return math.inf if z > cliff else 2.3 + 0.1 * (cliff - z) + 0.002 * ask.seed
+
+    for losses in run(TASK, loss).values():
+        assert len({rate for (rate, _), each in losses.items() if math.isfinite(each)}) >= 3
+
+
+def test_beside_a_cliff_seeds_are_repeated_until_the_slope_is_known() -> None:
+    """The one rate above the optimum that trains lies so near that it does not weigh the sides."""
+    curve = parabola(dict.fromkeys(WIDTHS, -7.25))
+    seen = run(TASK, lambda ask: math.inf if ask.log2_lr > -7 else curve(ask))
+    se = standard_error(TASK, seen)
+    assert se is not None
+    assert se <= TASK.target_se or spent(TASK, seen) > TASK.budget - 1
 
 
 def test_where_everything_diverges_it_ends() -> None:

@@ -14,8 +14,9 @@ from mutransfer import records
 from mutransfer.config import SweepConfig, TrialConfig
 from mutransfer.data import Corpus
 from mutransfer.sweep import executors
-from mutransfer.sweep.driver import TrialsFailedError, run_sweep
+from mutransfer.sweep.driver import run_sweep
 from mutransfer.sweep.executors import Finished, InProcess
+from mutransfer.sweep.loop import TrialsFailedError
 from mutransfer.sweep.plan import plan_trials
 from mutransfer.sweep.planned import PlannedTrial
 from mutransfer.sweep.ready import Ready

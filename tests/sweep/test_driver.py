@@ -18,7 +18,8 @@ import pytest
 
 from mutransfer import records
 from mutransfer.sweep import events, executors
-from mutransfer.sweep.driver import HOPELESS, TrialsFailedError, run_sweep
+from mutransfer.sweep.driver import run_sweep
+from mutransfer.sweep.loop import HOPELESS, TrialsFailedError
 from mutransfer.sweep.search import DIVERGED_LOSS
 
 from .drive import Order

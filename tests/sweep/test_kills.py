@@ -22,7 +22,12 @@ from .fakes import assert_journal_agrees, calls, measured, small, sweep
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-SEARCHES: dict[str, dict[str, Any]] = {"grid": {}, "tpe": {"search": "tpe", "n_trials": 6}}
+RANGE = tuple(2.0**exponent for exponent in range(-11, -3))
+SEARCHES: dict[str, dict[str, Any]] = {
+    "grid": {},
+    "tpe": {"search": "tpe", "n_trials": 6},
+    "bracket": {"search": "bracket", "lrs": RANGE},
+}
 
 
 def wait_until(done: Callable[[], bool], seconds: float) -> bool:
@@ -83,6 +88,9 @@ def resume(order: Order, undisturbed: dict[str, Any]) -> None:
         ("Appended", 12, "grid"),
         ("Appended", 16, "tpe"),
         ("Told", 7, "tpe"),
+        ("Asked", 12, "bracket"),
+        ("torn", 7, "bracket"),
+        ("Appended", 15, "bracket"),
     ],
 )
 def test_a_driver_killed_at_a_point_is_resumed(
@@ -94,13 +102,14 @@ def test_a_driver_killed_at_a_point_is_resumed(
     resume(order, undisturbed[search])
 
 
-def test_a_driver_killed_at_random_times_is_resumed(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-    order = Order(str(tmp_path / "out"), str(tmp_path / "calls"), SEARCHES["tpe"], seconds=0.02, die="random", count=0)
+@pytest.mark.parametrize("search", ["tpe", "bracket"])
+def test_a_driver_killed_at_random_times_is_resumed(tmp_path: Path, undisturbed: dict[str, Any], search: str) -> None:
+    order = Order(str(tmp_path / "out"), str(tmp_path / "calls"), SEARCHES[search], seconds=0.02, die="random", count=0)
     draw = random.Random(0)
     for _ in range(4):
         with driving(order, dispatched=1):
             time.sleep(draw.uniform(0, 0.12))
-    resume(order, undisturbed["tpe"])
+    resume(order, undisturbed[search])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

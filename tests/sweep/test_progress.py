@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mutransfer.sweep.driver import TrialsFailedError
+from mutransfer.sweep.loop import TrialsFailedError
 from mutransfer.sweep.planned import cells
 from mutransfer.sweep.progress import LiveTable, PlainLines, Tally, describe, format_rate, format_seconds, watch
 

@@ -16,7 +16,8 @@ import pytest
 
 from mutransfer.config import SweepConfig
 from mutransfer.sweep import executors, ray_cluster
-from mutransfer.sweep.driver import TrialsFailedError, run_sweep
+from mutransfer.sweep.driver import run_sweep
+from mutransfer.sweep.loop import TrialsFailedError
 from mutransfer.sweep.ray_cluster import RayCluster
 
 from .drive import Order

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from mutransfer.sweep.driver import TrialsFailedError
 from mutransfer.sweep.events import Appended, Event
 from mutransfer.sweep.lock import DriverLock, is_held, read_holder
+from mutransfer.sweep.loop import TrialsFailedError
 from mutransfer.sweep.planned import cell_flops, cells
 from mutransfer.sweep.status import status
 

@@ -127,7 +127,7 @@ def test_half_of_what_was_gained_must_hold_on_other_data() -> None:
 @pytest.mark.parametrize(("part", "there"), [(0.95, False), (0.5, True)])
 def test_a_schedule_may_end_shortly_before_the_run(part: float, there: bool) -> None:
     ends = round(part * STEPS)
-    schedule = ScheduleConfig("cosine")
+    schedule = ScheduleConfig("cosine", floor=0.0)
     rate = [schedule_factor(schedule, min(step, ends), ends) for step in range(STEPS)]
     losses = falling(noise=0.01)
     losses[ends:] = losses[ends] + np.random.default_rng(0).normal(0, 0.01, STEPS - ends)

@@ -226,7 +226,9 @@ RUNS: dict[str, Callable[[], Iterator[Row]]] = {
         2.0**-7, optimizer=OptimizerConfig(weight_decay=1.0, decay_mode="coupled"), steps=300
     ),
     "lm_decay_steady": lambda: language_model(2.0**-7, steady_decay=2.0**-7 / 2, steps=300),
-    "lm_schedule_over": lambda: language_model(2.0**-7, steps=240, stop_rate_at=100, schedule=ScheduleConfig("cosine")),
+    "lm_schedule_over": lambda: language_model(
+        2.0**-7, steps=240, stop_rate_at=100, schedule=ScheduleConfig("cosine", floor=0.0)
+    ),
     "lm_clipped": lambda: language_model(2.0**-7, optimizer=OptimizerConfig(clip_norm=0.01)),
     "lm_epsilon": lambda: language_model(2.0**-5, optimizer=OptimizerConfig(eps=0.01)),
     "lm_healthy_mup": lambda: language_model(2.0**-7),

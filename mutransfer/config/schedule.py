@@ -1,0 +1,120 @@
+"""The learning rate over a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mutransfer.checks import all_used, of_its_types, one_of, positive
+
+SCHEDULES: Mapping[str, tuple[str, ...]] = {
+    "constant": (),
+    "linear": ("floor",),
+    "cosine": ("floor",),
+    "polynomial": ("floor", "power"),
+    "exponential": ("floor",),
+    "step": ("decay_fraction", "drops", "gamma"),
+    "wsd": ("floor", "decay_fraction", "cooldown"),
+    "inverse_sqrt": ("knee",),
+    "power": ("floor", "decay_fraction", "cooldown", "knee", "exponent"),
+    "cosine_restarts": ("floor", "cycles", "cycle_mult"),
+    "triangular": ("floor", "cycles"),
+    "triangular2": ("floor", "cycles"),
+    "one_cycle": ("floor", "start", "momentum_dip"),
+    "plateau": ("floor", "gamma", "window", "patience", "threshold", "rest"),
+}
+"""Each schedule with the fields that it uses beside `warmup`; `mutransfer.optim.schedules` has their formulas."""
+
+COSINE_FLOOR = 0.1
+COOLDOWNS = ("linear", "cosine", "sqrt", "exponential")
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The learning rate over the run, as a factor of its peak."""
+
+    name: str = "linear"
+    """constant, linear, cosine, polynomial, exponential, step, wsd (warmup, stable, decay), inverse_sqrt, power,
+    cosine_restarts, triangular, triangular2, one_cycle or plateau (falls where the training loss no longer does), each
+    after a linear warmup (one_cycle's is a cosine)."""
+    warmup: float = 0.1
+    """Below 1 a fraction of the steps, from 1 on a number of steps."""
+    floor: float | None = None
+    """The factor at the end of a decay, and between cycles; plateau's smallest. None: 0.1 under cosine (GPT-3,
+    2005.14165, appendix B), 0 under the others."""
+    decay_fraction: float = 0.2
+    """The last part of what follows the warmup, in which wsd, power and step decay."""
+    cooldown: str = "linear"
+    """How wsd and power decay: linear, cosine, sqrt (1 - sqrt of the part that is done) or exponential."""
+    power: float = 2.0
+    """polynomial: the power of the part that is left."""
+    knee: float = 0.0
+    """inverse_sqrt and power: up to here the rate stands at its peak. Below 1 a fraction of the steps, from 1 on a
+    number of steps; where it lies within the warmup, the warmup's end."""
+    exponent: float = 0.51
+    """power: the rate falls as the step to minus this."""
+    drops: int = 2
+    """step: number of drops, each before an equal part of decay_fraction."""
+    gamma: float = 0.1
+    """step and plateau: the factor of one drop."""
+    cycles: int = 4
+    """cosine_restarts, triangular and triangular2: cycles in what follows the warmup."""
+    cycle_mult: float = 1.0
+    """cosine_restarts: how much longer each cycle is than the one before."""
+    start: float = 0.04
+    """one_cycle: the factor at the first step."""
+    momentum_dip: float = 0.0
+    """one_cycle: how much lower than the optimizer's own its momentum (Adam's beta1) is at the peak; 0: it stands.
+    Smith & Topin go from 0.95 to 0.85 and back: 0.1."""
+    window: int = 20
+    """plateau: steps whose mean loss is one look, from the warmup on."""
+    patience: int = 10
+    """plateau: looks without improvement that are borne before a drop."""
+    threshold: float = 1e-4
+    """plateau: the part of the best loss by which a look must be lower to count as improvement."""
+    rest: int = 0
+    """plateau: looks after a drop in which none is counted."""
+
+    def validate(self) -> None:
+        of_its_types("schedule.", self)
+        one_of("schedule.name", self.name, SCHEDULES)
+        if not (math.isfinite(self.warmup) and self.warmup >= 0):
+            raise ValueError(f"found schedule.warmup {self.warmup}; wanted 0 or more")
+        one_of("schedule.cooldown", self.cooldown, COOLDOWNS)
+        if self.floor is not None and not 0 <= self.floor <= 1:
+            raise ValueError(f"found schedule.floor {self.floor}; wanted a factor from 0 to 1")
+        for name in ("decay_fraction", "gamma", "start"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"found schedule.{name} {getattr(self, name)}; wanted above 0 and at most 1")
+        for name in ("power", "exponent", "drops", "cycles", "cycle_mult"):
+            positive(f"schedule.{name}", getattr(self, name))
+        positive("schedule.window", self.window)
+        for name in ("patience", "rest"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"found schedule.{name} {getattr(self, name)}; wanted 0 or more looks")
+        for name in ("momentum_dip", "threshold"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"found schedule.{name} {getattr(self, name)}; wanted 0 or more and below 1")
+        if not (math.isfinite(self.knee) and self.knee >= 0):
+            raise ValueError(f"found schedule.knee {self.knee}; wanted 0 or more")
+        own = {field for fields in SCHEDULES.values() for field in fields}
+        all_used("schedule.", self, {field: field in SCHEDULES[self.name] for field in sorted(own)}, self.name)
+        if self.end == 0 and "exponential" in (self.name, self.cooldown):
+            raise ValueError(
+                "found schedule.floor 0.0 with an exponential decay, which never reaches it; wanted a factor above 0, "
+                "such as 0.01: set schedule.floor"
+            )
+
+    @property
+    def end(self) -> float:
+        """The floor, that of the schedule where none is given."""
+        return self.floor if self.floor is not None else COSINE_FLOOR if self.name == "cosine" else 0.0
+
+    def warmup_steps(self, steps: int) -> int:
+        """Whole steps of warmup in a run of `steps`."""
+        return round(self.warmup * steps) if self.warmup < 1 else round(self.warmup)
+
+    def knee_steps(self, steps: int) -> float:
+        """The step, counted from 1, up to which inverse_sqrt and power stay at the peak in a run of `steps`."""
+        return max(1.0, self.warmup_steps(steps), self.knee * steps if self.knee < 1 else self.knee)
