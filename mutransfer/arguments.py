@@ -20,6 +20,7 @@ import tyro
 from mutransfer.checks import one_of
 from mutransfer.config import AXES, PRESETS, ModelConfig, Range, SweepConfig
 from mutransfer.config.space import parse_range
+from mutransfer.config.sweep import IDLE, SEARCHES
 
 T = TypeVar("T")
 
@@ -59,11 +60,14 @@ def read_sweep(command: str, words: list[str]) -> SweepConfig:
         config = dataclasses.replace(config, search="grid")
     if config.search == "grid" and "--n-trials" in given:
         raise ValueError("found --n-trials with --search grid, which tries every rate of --lrs; give --search random")
-    for option in ("--seeds", "--n-trials"):
-        if config.search == "bracket" and option in given:
+    one_of("search", config.search, SEARCHES)
+    for option in sorted(given & {f"--{name.replace('_', '-')}" for name in IDLE[config.search]}):
+        if config.search == "bracket":
             raise ValueError(
                 f"found {option} with --search bracket, which decides that itself; give --target-se, --budget"
             )
+        meant = ", as --seeds alone asks for" if "--search" not in given and "--seeds" in given else ""
+        raise ValueError(f"found {option} with --search {config.search}{meant}; wanted --search bracket for it")
     return config
 
 

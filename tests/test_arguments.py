@@ -48,3 +48,9 @@ def test_seeds_without_a_search_ask_for_a_grid() -> None:
     assert read_sweep("sweep", ["--seeds=3", "--search=tpe"]).search == "tpe"
     with pytest.raises(ValueError, match=r"found --seeds with --search bracket, .*give --target-se"):
         read_sweep("sweep", ["--seeds", "3", "--search", "bracket"])
+    for option in ("--target-se", "--budget"):
+        with pytest.raises(ValueError, match=rf"^found {option} with --search grid, as --seeds alone asks for; wanted"):
+            read_sweep("sweep", ["--seeds", "3", option, "1"])
+        with pytest.raises(ValueError, match=rf"^found {option} with --search tpe; wanted --search bracket"):
+            read_sweep("sweep", ["--search", "tpe", option, "1"])
+        assert read_sweep("sweep", [option, "1"]).search == "bracket"

@@ -109,6 +109,7 @@ def test_the_page_is_one_file_without_scripts_that_says_the_same(found: SearchRe
     assert "script-src 'none'" in html.unescape(page)
     assert "a &amp; &lt;b&gt;" in page
     assert "<b>" not in page
+    assert "model.<wbr>output_mult</th>" in page  # or the table would be wider than the page
     best = found.settings.iloc[0]
     assert f"<td>{best['loss']:.4g}</td>" in page
     for arm, parts in found.importances.items():
@@ -210,7 +211,10 @@ def test_pruned_settings_are_drawn_otherwise_and_count_for_nothing(pruned: Searc
     step = {each.lr: each.pruned_step for each in pruned.records}
     for row in data[data["name"] == "lr"].to_dict("records"):
         assert (row["mark"] == "pruned") == (step[row["value"]] is not None)
-    assert (data["y"] <= data.loc[data["mark"].isin(["trial", "above"]), "y"].max()).all()
+    # few enough outlive the others that the panel has room for all of them
+    assert set(data["mark"]) == {"trial", "pruned"}
+    whole_run = data.loc[data["mark"] == "trial", "loss"]
+    assert data["y"].max() <= whole_run.min() + 1.16 * (whole_run.max() - whole_run.min())
     assert not data.loc[data["best"], "mark"].isin(["pruned", "diverged"]).any()
     fills = {line.get_fillstyle() for line in slices(settings, pruned.config).axes[0].lines}
     assert fills == {"full", "none"}

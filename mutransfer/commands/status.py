@@ -21,7 +21,12 @@ def run(words: list[str]) -> None:
     for cell in found.cells:
         table.add_row(cell.arm, str(cell.size), str(cell.done), str(cell.diverged), str(cell.to_run))
     open_console().print(table)
-    parts = [f"{found.done} of {found.planned} trials done", f"{found.diverged} diverged", f"{found.failed} failed"]
+    about = "about " if found.searches else ""
+    parts = [
+        f"{found.done} of {about}{found.planned} trials done",
+        f"{found.diverged} diverged",
+        f"{found.failed} failed",
+    ]
     parts += [f"{found.pruned} pruned"] if found.pruned else []
     if found.driver is not None:
         parts.append(f"{len(found.running)} running under process {found.driver.pid} on {found.driver.host}")

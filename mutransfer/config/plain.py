@@ -39,8 +39,6 @@ def _from_json(cls: type[T], data: Mapping[str, Any]) -> T:
         data = {**data, "variants": [_arm_from_json(entry) for entry in data["variants"]]}
     if "space" in data:
         data = {**data, "space": [_from_json(Range, entry) for entry in data["space"]]}
-    if cls is ScheduleConfig:
-        data = {name: _floor_of_now(name, value, data["name"]) for name, value in data.items()}
     values = {
         name: _from_json(PARTS[name], value) if name in PARTS else tuple(value) if isinstance(value, list) else value
         for name, value in data.items()
@@ -53,22 +51,27 @@ def _arm_from_json(data: Mapping[str, Any]) -> Arm:
     return Arm(data["name"], data["parametrization"], changes)
 
 
-def differing_fields(one: SweepConfig, other: SweepConfig) -> list[str]:
-    """Dotted names of the fields in which two sweeps differ beyond resources and extensions."""
-    free = {*RESOURCES, *EXTENSIONS}
-    flat_one, flat_other = flatten(to_json(one)), flatten(to_json(other))
-    return [name for name in flat_one if name not in free | {"model.width"} and flat_one[name] != flat_other[name]]
+def differing_fields(found: SweepConfig, wanted: SweepConfig) -> list[str]:
+    """Dotted names of the fields in which a sweep that there is and one that is wanted differ, beyond resources and
+    extensions."""
+    free = {*RESOURCES, *EXTENSIONS, "model.width"}
+    if all(_floor(found, arm) == _floor(wanted, arm) for arm in found.arms):
+        free.add("schedule.floor")
+    flat, other = flatten(to_json(found)), flatten(to_json(wanted))
+    return [name for name in flat if name not in free and flat[name] != other[name]]
+
+
+def _floor(config: SweepConfig, arm: Arm) -> float:
+    """Of an arm's schedule, given or not."""
+    of_schedule = {name.partition(".")[2]: value for name, value in arm.changes if name.startswith("schedule.")}
+    return dataclasses.replace(config.schedule, **of_schedule).end
 
 
 def flat_trial(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A TrialConfig's JSON with dotted keys; a field that an earlier version did not have gets its default."""
+    """A TrialConfig's JSON with dotted keys; a field that an earlier version did not have gets its default, and a floor
+    that was not given is the one it stands for."""
     flat = {**_DEFAULTS, **flatten(data)}
-    return {name: _floor_of_now(name, value, flat["schedule.name"]) for name, value in flat.items()}
-
-
-def _floor_of_now(name: str, value: Any, schedule: str) -> Any:
-    """A field of a schedule; its floor was 0 where none was given, and is still but under cosine."""
-    return None if name in ("floor", "schedule.floor") and value == 0 and schedule != "cosine" else value
+    return flat | {"schedule.floor": ScheduleConfig(flat["schedule.name"], floor=flat["schedule.floor"]).end}
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -99,7 +99,9 @@ class ScheduleConfig:
         if not (math.isfinite(self.knee) and self.knee >= 0):
             raise ValueError(f"found schedule.knee {self.knee}; wanted 0 or more")
         own = {field for fields in SCHEDULES.values() for field in fields}
-        all_used("schedule.", self, {field: field in SCHEDULES[self.name] for field in sorted(own)}, self.name)
+        used = {field: field in SCHEDULES[self.name] for field in sorted(own)}
+        used["floor"] |= self.floor == 0  # an earlier version's default
+        all_used("schedule.", self, used, self.name)
         if self.end == 0 and "exponential" in (self.name, self.cooldown):
             raise ValueError(
                 "found schedule.floor 0.0 with an exponential decay, which never reaches it; wanted a factor above 0, "

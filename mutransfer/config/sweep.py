@@ -17,6 +17,12 @@ from mutransfer.config.space import PRUNES, Range, validate_pruning, validate_sp
 from mutransfer.config.trial import DTYPES, LOSSES, InitConfig, OptimizerConfig, TrialConfig
 
 SEARCHES = ("grid", "random", "tpe", "gp", "bracket")
+IDLE: Mapping[str, tuple[str, ...]] = {
+    "bracket": ("seeds", "n_trials"),
+    "grid": ("n_trials", "target_se", "budget"),
+    **dict.fromkeys(("random", "tpe", "gp"), ("target_se", "budget")),
+}
+"""Fields of a SweepConfig that a search makes nothing of."""
 EXECUTORS = ("ray", "inprocess")
 DEVICES = ("auto", "cpu", "cuda")
 

@@ -220,9 +220,11 @@ class TrialConfig:
         """The trial's id: 16 hex digits over this config and the data's fingerprint.
 
         What stands at its default is left out, so that a field which a later version adds changes no id. A default that
-        is changed asks for another `SCHEMA`.
+        is changed asks for another `SCHEMA`. The schedule's floor counts as what it comes to, left out where it is 0.
         """
-        text = json.dumps([SCHEMA, data_fingerprint, stated(self)], sort_keys=True)
+        floor = self.schedule.end or None
+        said = dataclasses.replace(self, schedule=dataclasses.replace(self.schedule, floor=floor))
+        text = json.dumps([SCHEMA, data_fingerprint, stated(said)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property

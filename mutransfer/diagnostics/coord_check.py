@@ -15,11 +15,10 @@ from mutransfer.analysis.coord_check import BLIND, FAIL, PASS, CoordCheck, Coord
 from mutransfer.analysis.coord_verdict import Judgement, judge
 from mutransfer.analysis.coordinates import COLUMNS, LOGITS, read_coordinates
 from mutransfer.analysis.curve import Array
-from mutransfer.checks import one_of, positive, several
+from mutransfer.checks import positive, several
 from mutransfer.config import OptimizerConfig
 from mutransfer.diagnostics.causes import NOUNS, find_causes
 from mutransfer.diagnostics.coord_bench import Bench, Build, Loss, Scheduler, next_token_loss, text_batches
-from mutransfer.optim import OPTIMIZERS
 from mutransfer.training.trainer import one_thread
 
 ATTENTION = re.compile("attention|attn", re.IGNORECASE)
@@ -56,7 +55,7 @@ def coord_check(
             alone, which gets one rate for all (SP). Torch's generator is seeded before each call, and a parameter named
             `seed` gets the seed; dropout must be off.
         widths: two or more; the narrowest is where the rate is chosen.
-        optimizer: a name in `OPTIMIZERS`, or its config.
+        optimizer: a name in `mutransfer.OPTIMIZERS`, or its config.
         lr: the base rate; of a pair, what multiplies the groups' own rates. None: chosen so that changes are plain to
             see and small; see `TARGET`.
         steps: updates to make, all on one batch.
@@ -74,7 +73,6 @@ def coord_check(
     """
     config = OptimizerConfig(name=optimizer) if isinstance(optimizer, str) else optimizer
     config.validate()
-    one_of("optimizer", config.name, OPTIMIZERS)
     check_shown(config, steps)
     several("widths", tuple(widths))
     for name, value in (("steps", steps), ("tolerance", tolerance), *(("width", width) for width in widths)):

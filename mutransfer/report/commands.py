@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mutransfer.analysis import Analysis
+from mutransfer.config.sweep import IDLE
 
 
 class Step(NamedTuple):
@@ -42,6 +43,9 @@ def settling_step(arm: str, what: str, flags: Sequence[str], command: str, confi
         what += f"; first set {name[2:]} of arm {arm} in the experiment's file to {' '.join(values)}"
     free = [option for option in given if option not in set_there]
     again = {_name(option) for option in free}
+    for name, *values in free:
+        if name == "--search":  # it would not take what belonged to another one
+            again |= {f"--{field.replace('_', '-')}" for field in IDLE[values[0]]}
     kept = [option for option in stored if _name(option) not in again]
     return Step(what, shlex.join(word for option in (*kept, *free) for word in option))
 

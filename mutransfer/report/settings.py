@@ -40,8 +40,9 @@ def slices_data(settings: pd.DataFrame, config: SweepConfig) -> pd.DataFrame:
     """A row for each setting and hyperparameter: arm, name, value, `x` (its log2 where that was searched), loss, `y`
     (at most the panel's top) and mark: trial, above (the panel), diverged (at its top), or pruned (by a loss of an
     earlier step, which does not count for the scale); best is where the best of all is."""
-    trained = settings.loc[(settings["diverged"] == 0) & settings["pruned"].isna(), "loss"]
-    low, reach = (trained.min(), trained.quantile(LEAVES)) if len(trained) else (0.0, 1.0)
+    trained = settings[settings["diverged"] == 0]
+    shown = trained.loc[trained["pruned"].isna(), "loss"].nsmallest(math.ceil(LEAVES * len(trained)))
+    low, reach = (shown.min(), shown.max()) if len(shown) else (0.0, 1.0)
     top = low + 1.15 * (reach - low) if reach > low else low + 1.0
     rows = []
     for each in ranges(config):

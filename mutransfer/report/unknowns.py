@@ -33,8 +33,8 @@ def unknowns(
     found: dict[str, list[ArmResult]] = {}
     for result in analysis.arms:
         if result.verdict != INCONCLUSIVE:
-            seeds = int(frame.loc[frame["arm"] == result.arm, "seed"].nunique())
-            found.setdefault(_text(result, seeds, confirmed[result.arm], analysis.axis), []).append(result)
+            noise = _noise(frame[frame["arm"] == result.arm], analysis.axis)
+            found.setdefault(_text(result, noise, confirmed[result.arm], analysis.axis), []).append(result)
     return tuple(
         Unknown(
             arms=tuple(result.arm for result in results),
@@ -58,14 +58,19 @@ def single_seed(frame: pd.DataFrame) -> str | None:
     return f"One seed was trained in {', '.join(arms)}: {note} (--seeds 2)." if arms else None
 
 
-def _text(result: ArmResult, seeds: int, confirmed: Sequence[int], axis: str) -> str:
+def _noise(trials: pd.DataFrame, axis: str) -> str:
+    """What says how noisy the runs of an arm are."""
+    seeds = int(trials["seed"].nunique())
+    if seeds == 1:
+        return "All trials had one seed, see above."
+    alike = bool((trials.groupby(axis)["seed"].nunique() == seeds).all())
+    where = "; they are the same ones at every" if alike else ", not all of them at every"
+    return f"{seeds} seeds say how much a run varies{where} {AXES[axis].word}."
+
+
+def _text(result: ArmResult, noise: str, confirmed: Sequence[int], axis: str) -> str:
     names, horizon = AXES[axis], result.horizon
     low, high = result.optima[0].size, result.optima[-1].size
-    noise = (
-        "All trials had one seed, see above."
-        if seeds == 1
-        else f"{seeds} seeds say how much a run varies; they are the same ones at every {names.word}."
-    )
     checked = f" It was checked at {names.word} {' and '.join(map(str, confirmed))}, above." if confirmed else ""
     varied = "" if axis in ("steps", "batch_size") else f" of {horizon.steps} steps of {horizon.batch_size} sequences"
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mutransfer.sweep.bracket import MOST_RATES, next_round
 from mutransfer.sweep.known import Losses, Task, spent, standard_error
@@ -21,13 +21,15 @@ TYPICAL = (19, 8, 5)
 @dataclass(frozen=True)
 class Searched:
     """How far the search of an arm came. `se` is the standard error of its slope, octaves of rate per doubling of
-    size; None where fewer than two sizes have an optimum. `spent` and `budget` are in trials at every size."""
+    size; None where fewer than two sizes have an optimum. `spent` and `budget` are in trials at every size; `more`:
+    whether a larger budget would buy a further round."""
 
     arm: str
     se: float | None
     target_se: float
     spent: float
     budget: float
+    more: bool
 
     @property
     def reached(self) -> bool:
@@ -38,10 +40,14 @@ class Searched:
     def sentence(self) -> str:
         """All of it in a line."""
         cost = f"for the cost of {self.spent:.1f} of {self.budget:g} trials at every size"
+        ended = "no further round fits the budget (--budget)"
         if self.se is None:
-            return f"{self.arm}: no standard error of the slope {cost}: fewer than two sizes have an optimum"
+            found = f"{self.arm}: no standard error of the slope {cost}: fewer than two sizes have an optimum"
+            return f"{found}, and {ended}" if self.more else found
         found = f"{self.arm}: standard error of the slope {self.se:.3f}, wanted {self.target_se:g}, {cost}"
-        return found if self.reached else f"{found}: budget exhausted (--budget)"
+        if self.reached:
+            return found
+        return f"{found}: {ended if self.more else f'every size with an optimum has {MOST_SEEDS} seeds, the most'}"
 
 
 def propose_round(unit: Unit, histories: Histories) -> list[tuple[Cell, Point]]:
@@ -83,7 +89,19 @@ def look_back(unit: Unit, histories: Histories) -> Searched:
     task = _task(unit)
     seen = _seen({cell: histories[cell.key] for cell in unit.cells})
     se = standard_error(task, seen) if seen else None
-    return Searched(unit.cells[0].arm.name, se, task.target_se, spent(task, seen), task.budget)
+    more = bool(next_round(replace(task, budget=math.inf), seen))
+    return Searched(unit.cells[0].arm.name, se, task.target_se, spent(task, seen), task.budget, more)
+
+
+def check_budget(unit: Unit) -> None:
+    """Raises ValueError where the budget does not buy the first rates."""
+    task = _task(unit)
+    first = sum(task.price(ask.size) for ask in next_round(replace(task, budget=math.inf), {}))
+    if first > task.budget:
+        raise ValueError(
+            f"found budget {task.budget:g}, in trials at every size, of which the first rates alone cost {first:.2g}; "
+            "wanted more, such as the default 8: give --budget"
+        )
 
 
 def _missing(

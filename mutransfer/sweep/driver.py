@@ -28,7 +28,7 @@ from mutransfer.sweep.journal import open_journal
 from mutransfer.sweep.loop import Loop, Search
 from mutransfer.sweep.planned import cell_flops
 from mutransfer.sweep.rungs import part_trained
-from mutransfer.sweep.search import Observation, expect, group_by_cell, units
+from mutransfer.sweep.search import Observation, check, expect, group_by_cell, units
 
 if TYPE_CHECKING:
     from mutransfer.data import Corpus
@@ -109,6 +109,8 @@ def run_sweep(
         recorded = _read_records(folder)
         histories = group_by_cell(recorded, config)
         searches = [Search(unit) for unit in units(config)]
+        for search in searches:
+            check(search.unit)
         to_run = {cell: count for search in searches for cell, count in expect(search.unit, histories).items()}
         executor = None
         if any(count.most for count in to_run.values()):
@@ -121,9 +123,9 @@ def run_sweep(
             if origin != stored:
                 write_origin(folder, origin)
             journal = open_journal(folder.journal, origin.config, recorded)
+            halving = None if config.prune == "none" else Halving(folder, recorded)
         if executor is None:
             return Outcome(folder.path, 0, 0, len(recorded), searched=_look_back(searches, histories))
-        halving = None if config.prune == "none" else Halving(folder, recorded)
         loop = Loop(config, corpus, folder, lock, journal, executor, listener, searches, histories, halving)
         flops = {cell: cell_flops(config, cell) for cell in to_run}
         stack.callback(listener, Closed())

@@ -11,6 +11,7 @@ measured on a GPU.
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -65,9 +66,12 @@ class Halving:
         ended = {record.trial_id for record in recorded}
         records.drop_torn_tail(folder.rungs)
         found = records.read_lines(folder.rungs, Record)[0] if folder.rungs.exists() else []
-        self._seen = {(each.trial_id, each.pruned_step): each for each in found if each.trial_id not in ended}
-        for path in folder.states.glob("*.pt"):
-            if path.stem in ended:  # killed between the record and this
+        self._seen: defaultdict[str, dict[int | None, Record]] = defaultdict(dict)
+        for each in found:
+            if each.trial_id not in ended:
+                self._seen[each.trial_id][each.pruned_step] = each
+        for path in folder.states.glob("*"):
+            if path.stem in ended or path.suffix != ".pt":  # killed before one was removed, or while one was written
                 path.unlink()
 
     def enter(self, trials: Sequence[PlannedTrial], histories: Mapping[tuple[str, int], Sequence[Observation]]) -> None:
@@ -92,7 +96,7 @@ class Halving:
         self._folder.states.mkdir(exist_ok=True)
         write_whole(self._state(trial.trial_id), state, sync=True)
         records.append(self._folder.rungs, record)
-        self._seen[trial.trial_id, record.pruned_step] = record
+        self._seen[trial.trial_id][record.pruned_step] = record
         self._groups[_key(trial)].under_way.remove(trial.trial_id)
 
     def end(self, trial: PlannedTrial, observation: Observation) -> None:
@@ -102,15 +106,13 @@ class Halving:
         group.under_way.discard(trial.trial_id)
         group.losses.setdefault(observation.values, {})[observation.seed] = observation.loss
         self._state(trial.trial_id).unlink(missing_ok=True)
-        for step, _ in rungs(trial.config.steps):
-            self._seen.pop((trial.trial_id, step), None)
+        self._seen.pop(trial.trial_id, None)
 
     def whole(self, trial: PlannedTrial, record: Record) -> Record:
         """The record of a part of a trial as that of all its parts so far."""
-        before = [self._seen[trial.trial_id, step] for step, _ in rungs(trial.config.steps) if self._came(trial, step)]
-        if not before:
+        if not self._seen[trial.trial_id]:
             return record
-        last = before[-1]
+        *_, last = self._seen[trial.trial_id].values()
         return dataclasses.replace(
             record, wall_s=last.wall_s + record.wall_s, started=last.started, cohort_size=last.cohort_size
         )
@@ -132,11 +134,11 @@ class Halving:
                 continue
             dropped = trial.values in group.dropped
             stop = group.dropped[trial.values] if dropped else next_stop(trial.config.steps, len(settings))
-            if not self._came(trial, stop):
+            if stop not in self._seen[trial.trial_id]:
                 moves.go.append(trial._replace(until=stop))
                 group.under_way.add(trial.trial_id)
             elif dropped:
-                moves.drop.append((trial, self._seen[trial.trial_id, stop]))
+                moves.drop.append((trial, self._seen[trial.trial_id][stop]))
                 group.under_way.add(trial.trial_id)
         if not settings or any(trial.trial_id in group.under_way for trial in group.left):
             return False
@@ -151,12 +153,9 @@ class Halving:
         losses = dict(group.losses[values]) if values in group.losses else {}
         for trial in group.left:
             if trial.values == values:
-                loss = self._seen[trial.trial_id, step].final_loss
+                loss = self._seen[trial.trial_id][step].final_loss
                 losses[trial.config.seed] = DIVERGED_LOSS if loss is None else loss
         return sum(loss for _, loss in sorted(losses.items())) / len(losses)
-
-    def _came(self, trial: PlannedTrial, step: int) -> bool:
-        return (trial.trial_id, step) in self._seen
 
     def _read_state(self, trial_id: str) -> bytes | None:
         path = self._state(trial_id)

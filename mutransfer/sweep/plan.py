@@ -12,7 +12,7 @@ from mutransfer.records import Record
 from mutransfer.sweep.cost import count_params, counted_flops
 from mutransfer.sweep.planned import Cell, PlannedTrial, cell_flops, cells, plan_trial
 from mutransfer.sweep.rungs import part_trained
-from mutransfer.sweep.search import expect, group_by_cell, propose, units
+from mutransfer.sweep.search import check, expect, group_by_cell, propose, units
 
 if TYPE_CHECKING:
     from mutransfer.data import Corpus
@@ -69,10 +69,14 @@ def estimate(config: SweepConfig, timings: Mapping[Cell, float], slots: int, rec
         timings: seconds of one trial by cell, as `time_trials` measures them; a cell may be missing.
         slots: trials that run at once.
         recorded: what its folder holds already.
+
+    Raises ValueError on a search that cannot begin.
     """
     rows = []
-    histories = group_by_cell(recorded, config)
-    expected = {cell: count for unit in units(config) for cell, count in expect(unit, histories).items()}
+    histories, searched = group_by_cell(recorded, config), units(config)
+    for unit in searched:
+        check(unit)
+    expected = {cell: count for unit in searched for cell, count in expect(unit, histories).items()}
     for cell in cells(config):
         trials, most = expected[cell]
         trial = config.trial(cell.arm, cell.size, config.lrs[0], 0)

@@ -100,6 +100,14 @@ def propose(unit: Unit, histories: Histories) -> list[tuple[Cell, Point]]:
     return [(cell, point) for point in propose_rates(unit.config, cell.study, histories[cell.key])]
 
 
+def check(unit: Unit) -> None:
+    """Raises ValueError on a search that cannot begin."""
+    if unit.config.search == "bracket":
+        from mutransfer.sweep.bracketing import check_budget
+
+        check_budget(unit)
+
+
 def find_missing(unit: Unit, histories: Histories) -> dict[Cell, set[tuple[Place, int]]]:
     """The trials that each cell of a unit still needs, rounds to come included, as (values, seed). What is not known
     yet is named by its place in the search: there it is one and the same for every sweep of the study."""

@@ -30,7 +30,7 @@ class CellStatus:
 class Status:
     """A result folder at this moment. `command` is the last that has trials to run, or the last of all; `failed` counts
     trials that ended in an error and have no record; `planned` is what there will be, about so many where a bracket
-    searches; `driver` is the living one; `seconds_left` is None where no trial was timed or nothing says how many run
+    `searches`; `driver` is the living one; `seconds_left` is None where no trial was timed or nothing says how many run
     at once."""
 
     folder: Path
@@ -44,6 +44,7 @@ class Status:
     failed: int
     running: tuple[str, ...]
     planned: int
+    searches: bool
     seconds_left: float | None
     driver: Holder | None
 
@@ -60,7 +61,7 @@ def status(path: Path) -> Status:
     histories = group_by_cell(recorded, config)
     done = Counter((record.arm, getattr(record, axis)) for record in recorded)
     diverged = Counter((record.arm, getattr(record, axis)) for record in recorded if record.diverged)
-    command = origin.command
+    command, searches = origin.command, False
     to_run: defaultdict[Cell, set[tuple[Place, int]]] = defaultdict(set)
     # What an earlier bracket would still ask for depends on what a later one has added.
     adaptive = [sweep for sweep in origin.sweeps if sweep.config.search == "bracket"][:-1]
@@ -72,6 +73,7 @@ def status(path: Path) -> Status:
             to_run[cell] |= trials
         if any(missing.values()):
             command = sweep.command
+            searches |= sweep.config.search == "bracket"
     rows = []
     for cell in cells(config):
         if cell in to_run:
@@ -93,6 +95,7 @@ def status(path: Path) -> Status:
         failed=len({failure.trial_id for failure in read_failures(folder)} - ids),
         running=driver.running if driver else (),
         planned=len(recorded) + sum(remaining.values()),
+        searches=searches,
         seconds_left=seconds_left(
             {key: count * part for key, count in remaining.items()},
             _mean_wall(recorded, axis),

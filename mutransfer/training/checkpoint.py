@@ -5,7 +5,7 @@
 | weights, and what the optimizers keep | as torch's own state dicts |
 | the place in the data | the step: the batch at a step depends on (data, seed, step) alone |
 | the rate, the batch | the step and the losses, of which schedules are functions; and where a re-warmup began |
-| random numbers | nothing: initial values depend on (seed, name), nothing later draws from a global generator |
+| random numbers | nothing: initial values depend on (seed, name), what a step draws on (seed, step) |
 | the losses so far | all of them: divergence and final_loss are read off the whole curve |
 
 The same bits are those of the same device and the same versions of the libraries.
@@ -139,7 +139,7 @@ def freeze(each: Slice, step: int, fingerprint: str) -> bytes:
 
 def frozen_step(state: bytes) -> int:
     """The step at which a trial was frozen. Raises ValueError on what `freeze` did not give."""
-    return int(_read(Path("the state of a trial"), state)["step"])
+    return int(_read("the state of a trial", state)["step"])
 
 
 def thaw(cohort: Cohort, states: Sequence[bytes], fingerprint: str) -> None:
@@ -148,7 +148,7 @@ def thaw(cohort: Cohort, states: Sequence[bytes], fingerprint: str) -> None:
     Raises ValueError on states of other trials or other data, and on damaged ones.
     """
     for each, data in zip(cohort.slices, states, strict=True):
-        where = Path(f"the state of the trial of lr {each.trial.lr:g} and seed {each.trial.seed}")
+        where = f"the state of the trial of lr {each.trial.lr:g} and seed {each.trial.seed}"
         state = _read(where, data)
         _check_same(where, state, [each.trial], fingerprint)
         each.curve.extend(state["curves"][0].numpy(), each.trial)
@@ -172,7 +172,18 @@ def _take_up(each: Slice, saved: dict[str, Any], step: int) -> None:
     if saved["optimizer"] is None:
         each.rewarm_from = step
     else:
-        each.optimizer.load_state_dict(saved["optimizer"])
+        _load(each.optimizer, saved["optimizer"])
+
+
+def _load(optimizer: torch.optim.Optimizer, kept: dict[str, Any]) -> None:
+    """Torch's own casts all that is kept of a parameter to its type; nadam has a float32 product beside float64."""
+    optimizer.load_state_dict(kept)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for place, state in kept["state"].items():
+        own = optimizer.state[parameters[place]]
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.dtype != own[name].dtype:
+                own[name] = value.to(own[name].device)
 
 
 def _to_bytes(
@@ -200,7 +211,7 @@ def _last_shared(trials: Sequence[TrialConfig]) -> int:
     return min(shared_steps(trial.schedule, trial.steps) for trial in trials)
 
 
-def _read(path: Path, data: bytes) -> dict[str, Any]:
+def _read(path: Path | str, data: bytes) -> dict[str, Any]:
     """Raises ValueError on what is no checkpoint, or is damaged in any byte."""
     try:
         # torch does not look at the checksums that it writes
@@ -216,7 +227,7 @@ def _read(path: Path, data: bytes) -> dict[str, Any]:
     return state
 
 
-def _check_same(path: Path, state: dict[str, Any], trials: Sequence[TrialConfig], fingerprint: str) -> None:
+def _check_same(path: Path | str, state: dict[str, Any], trials: Sequence[TrialConfig], fingerprint: str) -> None:
     """Raises ValueError on a checkpoint of other data or trials, naming the first field that differs; their numbers of
     steps may."""
     if state["data_fingerprint"] != fingerprint:

@@ -33,6 +33,7 @@ from mutransfer.optim import (
     twice_differentiable,
 )
 from mutransfer.parametrization import Parametrized
+from mutransfer.parametrization.sources import seeded
 from mutransfer.training.attention import FoldedAttention
 from mutransfer.training.divergence import find_divergence
 from mutransfer.training.losses import training_loss
@@ -117,7 +118,7 @@ class Cohort:
     def look(self, losses_SK: NDArray[np.floating]) -> None:
         """Take up the losses of the last steps, shape (steps, K), and let go of the slices that have diverged.
 
-        They go at once: to leave one of 8 behind at width 128 takes 1.6 ms, a step 263 (results/bench/cohort.json).
+        They go at once: to leave one of 8 behind at width 128 takes 1.6 ms, a step 244 (results/bench/cohort.json).
         """
         for each, losses in zip(self.slices, losses_SK.T, strict=True):
             each.curve.extend(losses, each.trial)
@@ -135,7 +136,9 @@ class Cohort:
         """Set the gradients of the only slice; returns its plain loss, shape (1)."""
         (only,) = self.slices
         twice = needs_curvature(only.trial.optimizer, self.step)
-        with twice_differentiable() if twice else contextlib.nullcontext():
+        # what a model of your own draws (dropout) follows seed and step, wherever the run goes on from
+        drawing = seeded(_seed_of_step(only.trial.seed, self.step)) if only.trial.build else contextlib.nullcontext()
+        with drawing, twice_differentiable() if twice else contextlib.nullcontext():
             loss, plain = training_loss(only.built.model, tokens_KBT1[0], only.trial)
         only.optimizer.zero_grad(set_to_none=True)
         if twice:
@@ -156,3 +159,7 @@ class Cohort:
             losses_K, plain_K = torch.vmap(one)(self.stack.tensors, tokens_KBT1)
         self.stack.backward(losses_K.sum())
         return plain_K
+
+
+def _seed_of_step(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from mutransfer.config import TrialConfig
+from mutransfer.config import ScheduleConfig, TrialConfig
 from mutransfer.data import Corpus
 from mutransfer.training.batches import draw_batches
 from mutransfer.training.trainer import stackable, start
@@ -27,14 +27,15 @@ A step's time for each of 8 trials over a single one's, from results/bench/cohor
 
 | tokens | width 32 | 64   | 128  | 256  |
 |--------|----------|------|------|------|
-| 64     | 0.55     | 0.71 | 0.83 | 1.07 |
-| 256    | 0.85     | 0.90 | 0.95 | 1.05 |
-| 512    | 0.89     | 1.00 | 0.99 | 1.07 |
-| 1024   | 0.85     | 0.96 | 1.04 | 1.05 |
+| 64     | 0.56     | 0.83 | 1.19 | 1.09 |
+| 256    | 0.89     | 0.95 | 1.01 | 1.08 |
+| 512    | 0.96     | 1.06 | 0.99 | 1.02 |
+| 1024   | 1.04     | 1.04 | 1.02 | 1.04 |
 
-2 trials are always slower than one by one, and 4 hardly ever do better than 8. Beyond the limit a cohort saves a sixth
-at most and soon nothing, while it rounds otherwise than a single trial: the default study, of 1024 tokens a step, is
-trained trial by trial, so that its losses do not depend, in their last bits, on which trials were started together.
+2 trials are always slower than one by one, and 4 hardly ever do better than 8. Beyond the limit a cohort saves a
+twentieth at most and soon nothing, while it rounds otherwise than a single trial: the default study, of 1024 tokens a
+step, is trained trial by trial, so that its losses do not depend, in their last bits, on which trials were started
+together.
 """
 
 ROOM = 0.9
@@ -112,7 +113,8 @@ def find_size(measure: Callable[[int], Cost], free: int, most: int) -> int:
 def measure_step(trial: TrialConfig, corpus: Corpus, device: str, size: int) -> Cost:
     """What a step of `size` such trials takes, each with a seed of its own, on a GPU."""
     steps = WARM + TIMED
-    trials = [dataclasses.replace(trial, seed=trial.seed + place) for place in range(size)]
+    steady = dataclasses.replace(trial, schedule=ScheduleConfig("constant"))  # plateau would wait for losses
+    trials = [dataclasses.replace(steady, seed=trial.seed + place) for place in range(size)]
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     cohort = start(trials, device)

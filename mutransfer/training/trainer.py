@@ -20,7 +20,6 @@ from mutransfer.config import TrialConfig
 from mutransfer.data import Corpus
 from mutransfer.optim import OPTIMIZERS, averaged_weights, needs_curvature
 from mutransfer.parametrization import Parametrized, build_model
-from mutransfer.parametrization.sources import seeded
 from mutransfer.training.batches import draw_batches
 from mutransfer.training.checkpoint import Checkpoint, freeze
 from mutransfer.training.cohort import Cohort, Slice
@@ -81,8 +80,8 @@ def train(trials: Sequence[TrialConfig], corpus: Corpus, device: str, part: Part
         trials: what to train.
         corpus: its training tokens are sampled, its validation tokens evaluated.
         device: a torch device, such as `cpu` or `cuda:0`.
-        part: what to train of them; None: all. One after the other, the parts give the bits of the whole, but for the
-            dropout of a model of your own; in a cohort, as everywhere, but for rounding.
+        part: what to train of them; None: all. One after the other, the parts give the bits of the whole; in a cohort,
+            as everywhere, but for rounding.
 
     Raises:
         torch.OutOfMemoryError: where a single trial does not fit.
@@ -95,9 +94,8 @@ def train(trials: Sequence[TrialConfig], corpus: Corpus, device: str, part: Part
     results: dict[int, TrialResult] = {}
     with one_thread(device):
         for places in cohorts.values():
-            with seeded(trials[places[0]].seed):  # for the dropout of a model of your own
-                mine = part and part.of(places)
-                found = _train_or_halve([trials[place] for place in places], corpus, device, mine)
+            mine = part and part.of(places)
+            found = _train_or_halve([trials[place] for place in places], corpus, device, mine)
             results.update(zip(places, found, strict=True))
     return [results[place] for place in range(len(trials))]
 

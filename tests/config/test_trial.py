@@ -10,10 +10,12 @@ import pytest
 
 from mutransfer.config import (
     SCHEMA,
+    Arm,
     OptimizerConfig,
     ScheduleConfig,
     SweepConfig,
     TrialConfig,
+    differing_fields,
     flat_trial,
     sweep_from_json,
     to_json,
@@ -24,7 +26,7 @@ from mutransfer.config.trial import OPTIMIZERS
 
 TRIAL = SweepConfig().trial(SweepConfig().arms[0], 64, 2.0**-7, 0)
 
-DEFAULTS = "d7ef"
+DEFAULTS = "9f8d"
 """Digest of every default of a trial, under schema 1."""
 
 
@@ -71,10 +73,36 @@ def test_committed_records_have_the_ids_of_their_configs() -> None:
 
 def test_a_floor_that_no_schedule_was_given_is_its_own() -> None:
     assert (ScheduleConfig().end, ScheduleConfig("cosine").end, ScheduleConfig("cosine", floor=0.0).end) == (0, 0.1, 0)
-    for name, floor, read in (("linear", 0.0, None), ("cosine", 0.0, 0.0), ("linear", 0.2, 0.2)):
-        config = dataclasses.replace(SweepConfig(), schedule=ScheduleConfig(name, floor=floor))
-        assert sweep_from_json(to_json(config)).schedule.floor == read
+    for name, floor, read in (("linear", None, 0), ("cosine", None, 0.1), ("cosine", 0.0, 0), ("linear", 0.2, 0.2)):
         assert flat_trial({"schedule": {"name": name, "floor": floor}})["schedule.floor"] == read
+
+
+def test_a_trial_has_one_id_however_its_floor_is_said() -> None:
+    """And that which it had when every floor that was not given was 0."""
+
+    def digest(name: str, floor: float | None) -> str:
+        return dataclasses.replace(TRIAL, schedule=ScheduleConfig(name, floor=floor)).digest("data")
+
+    assert digest("linear", 0.0) == digest("linear", None)
+    assert digest("cosine", 0.1) == digest("cosine", None)
+    assert len({digest("cosine", None), digest("cosine", 0.0), digest("cosine", 0.2)}) == 3
+    said = to_json(TRIAL) | {"model": {"width": 64}, "init": {}, "optimizer": {}, "schedule": {"name": "cosine"}}
+    text = json.dumps(
+        [SCHEMA, "data", {n: v for n, v in said.items() if n not in ("build", "largest_batch")}], sort_keys=True
+    )
+    assert digest("cosine", 0.0) == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_a_sweep_of_an_earlier_version_keeps_its_floors() -> None:
+    """It is read as it was, goes on where that is the same, and does not where an arm's cosine ended at 0."""
+    cosine, constant = (Arm(name, "mup", (("schedule.name", name),)) for name in ("cosine", "constant"))
+    for arms, differing in (((constant,), []), ((constant, cosine), ["schedule.floor"])):
+        now = SweepConfig(variants=arms)
+        earlier = sweep_from_json(to_json(dataclasses.replace(now, schedule=ScheduleConfig(floor=0.0))))
+        earlier.validate()
+        assert earlier.trial(arms[-1], 64, 0.1, 0).schedule.end == 0
+        assert differing_fields(earlier, now) == differing
+    assert differing_fields(SweepConfig(), SweepConfig(variants=(cosine,), schedule=ScheduleConfig(floor=0.0))) == []
 
 
 def test_a_record_without_a_later_field_is_of_the_same_setting() -> None:

@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 
+from mutransfer.arguments import read_sweep
 from mutransfer.report.commands import Step, settling_step
 
 CONFIG = {"widths": [32], "variants": [{"name": "own", "parametrization": "mup", "changes": [["lrs", [0.5, 1.0]]]}]}
@@ -29,6 +30,21 @@ def test_a_flag_takes_the_place_of_its_earlier_ones(earlier: str) -> None:
     assert shlex.split(told) == shlex.split("bin/mutransfer sweep exp.py --n_trials 3 --out 'a & b' " + " ".join(FLAGS))
     assert command(told, *FLAGS) == told
     assert "n_trials" not in command(told, "--n-trials", "9")
+
+
+@pytest.mark.parametrize(
+    ("earlier", "flags"),
+    [
+        ("--seeds 2 --lrs 2^-9..2^-3", ("--target-se", "0.1", "--budget", "12", "--search", "bracket")),
+        ("--search tpe --n-trials 8 --seeds 2", ("--widths", "32", "64", "--search", "bracket")),
+        ("--target-se 0.1 --budget 4", ("--seeds", "4", "--search", "grid")),
+        ("--target-se 0.1", ("--search", "tpe", "--n-trials", "9")),
+    ],
+)
+def test_another_search_is_not_given_what_it_does_not_take(earlier: str, flags: tuple[str, ...]) -> None:
+    told = shlex.split(command(f"mutransfer sweep {earlier} --steps 9", *flags))
+    config = read_sweep("sweep", told[2:])
+    assert (config.steps, config.search) == (9, flags[flags.index("--search") + 1])
 
 
 def test_what_an_arm_sets_itself_is_set_in_its_file() -> None:

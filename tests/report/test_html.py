@@ -291,7 +291,10 @@ def test_an_inconclusive_arm_has_its_plans_with_commands_and_costs(told):
 def test_a_conclusive_arm_is_told_what_its_interval_cannot_know(two_arms):
     analysis, frame = two_arms
     said = opened(analysis, frame).said("surer")
-    assert "sp, mup 2 seeds say how much a run varies" in said
+    assert "sp, mup 2 seeds say how much a run varies; they are the same ones at every width." in said
+    bracket = opened(analysis, frame[(frame["seed"] == 0) | (frame["width"] < 256)]).said("surer")
+    assert "2 seeds say how much a run varies, not all of them at every width." in bracket
+    assert "the same ones" not in bracket
     assert "mutransfer confirm 'results/a & b' --width 512 --arm mup" in said
     assert "--arm sp" not in said  # its rate does not transfer
     single = opened(analysis, frame[(frame["seed"] == 0) | (frame["arm"] == "sp")]).said("surer")

@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from mutransfer import records
 from mutransfer.analysis.line import slope
 from mutransfer.analysis.optimum import optima
+from mutransfer.cli import main
 from mutransfer.config import SweepConfig
 from mutransfer.sweep.bracket import next_round
 from mutransfer.sweep.bracketing import look_back
 from mutransfer.sweep.known import Ask, Losses, Task, curve_of, spent, standard_error
 from mutransfer.sweep.plan import estimate
+from mutransfer.sweep.planned import cell_flops, cells
 from mutransfer.sweep.progress import PlainLines
 from mutransfer.sweep.search import DIVERGED_LOSS, Observation, Unit, expect, propose, units
 from mutransfer.sweep.status import status
@@ -255,7 +257,7 @@ def test_what_diverged_is_no_large_loss() -> None:
     assert {seen.seed for seen_at in histories.values() for seen in seen_at} == {0}
 
 
-def test_a_sweep_by_bracket(tmp_path: Path) -> None:
+def test_a_sweep_by_bracket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = small(tmp_path, search="bracket", widths=WIDTHS, lrs=LRS, target_se=0.05)
     lines: list[str] = []
     outcome = sweep(config, FakeTrain(os.devnull), PlainLines(lines.append, every=0))
@@ -272,14 +274,52 @@ def test_a_sweep_by_bracket(tmp_path: Path) -> None:
     again = sweep(config, FakeTrain(os.devnull))
     assert (again.ran, again.searched) == (0, outcome.searched)
     now = status(tmp_path)
-    assert (now.done, now.planned) == (outcome.ran, outcome.ran)
+    assert (now.done, now.planned, now.searches) == (outcome.ran, outcome.ran, False)
+    lines_left = (tmp_path / "records.jsonl").read_text().splitlines(keepends=True)[:9]
+    (tmp_path / "records.jsonl").write_text("".join(lines_left))
+    assert main(["status", str(tmp_path)]) == 0
+    now = status(tmp_path)
+    assert f"9 of about {now.planned} trials done" in capsys.readouterr().out
 
 
 def test_a_budget_that_is_too_small_is_said(tmp_path: Path) -> None:
     config = small(tmp_path, search="bracket", widths=WIDTHS, lrs=LRS, target_se=0.001)
     (searched,) = sweep(config, FakeTrain(os.devnull)).searched
     assert not searched.reached
-    assert searched.sentence.endswith("budget exhausted (--budget)")
+    assert searched.spent < config.budget
+    assert searched.sentence.endswith(": no further round fits the budget (--budget)")
+    start = sum(price(config, 32) for _ in range(4))
+    one = small(tmp_path / "start", search="bracket", widths=WIDTHS, lrs=LRS, budget=start + 0.01)
+    (searched,) = sweep(one, FakeTrain(os.devnull)).searched
+    assert searched.sentence.endswith("an optimum, and no further round fits the budget (--budget)")
+
+
+def price(config: SweepConfig, width: int) -> float:
+    costs = {cell.size: cell_flops(config, cell) for cell in cells(config)}
+    return costs[width] / sum(costs.values())
+
+
+def test_what_ended_it_is_said_where_it_was_not_the_budget() -> None:
+    endless = unit(target_se=1e-6, budget=1e6)
+    most = look_back(endless, search(endless, parabola(dict.fromkeys(WIDTHS, -7.3)), defaultdict(list)))
+    assert not most.reached
+    assert most.sentence.endswith(": every size with an optimum has 9 seeds, the most")
+    censored = look_back(endless, search(endless, parabola(dict.fromkeys(WIDTHS, -20.0)), defaultdict(list)))
+    assert censored.sentence.endswith(": fewer than two sizes have an optimum")
+    for ended in (most, censored):
+        assert "--budget" not in ended.sentence
+    loose = unit(target_se=0.5)
+    reached = look_back(loose, search(loose, parabola(dict.fromkeys(WIDTHS, -7.3)), defaultdict(list)))
+    assert reached.reached
+    assert reached.sentence.endswith("of 8 trials at every size")
+
+
+def test_a_budget_below_the_first_rates_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    config = small(tmp_path / "result", search="bracket", widths=WIDTHS, lrs=LRS, budget=0.01)
+    for refused in (lambda: sweep(config, FakeTrain(os.devnull)), lambda: estimate(config, {}, 1)):
+        with pytest.raises(ValueError, match=r"^found budget 0\.01, .*; wanted more, .*: give --budget$"):
+            refused()
+    assert not (tmp_path / "result").exists()
 
 
 @pytest.mark.parametrize(

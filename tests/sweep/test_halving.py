@@ -247,6 +247,28 @@ def read_lines(folder: Path) -> list[Record]:
     return records.read_lines(folder / "rungs.jsonl", Record)[0]
 
 
+def test_nothing_is_left_of_states_that_a_kill_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a trial whose record was the last to be written, and of one that was being written: whether or not there is
+    something to train."""
+    out, log = tmp_path / "out", str(tmp_path / "calls")
+    config, remove = pruned(out, n_trials=4), Path.unlink
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if path.parent == out / "rungs" and len(read(out)) == 4 * 2:
+            raise KeyboardInterrupt
+        remove(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(config, FakeLegs(log))
+    for n_trials in (4, 8):
+        (out / "rungs" / ".half.pt.1234").write_bytes(b"half")
+        assert len(list((out / "rungs").iterdir())) == 3 - n_trials // 4
+        sweep(dataclasses.replace(config, n_trials=n_trials), FakeLegs(log))
+        assert list((out / "rungs").iterdir()) == []
+
+
 def test_a_driver_killed_in_mid_round_is_resumed(tmp_path: Path) -> None:
     fields = dataclasses.asdict(pruned(tmp_path / "out"))
     changes = {name: fields[name] for name in ("search", "prune", "widths", "lrs", "n_trials", "steps")}

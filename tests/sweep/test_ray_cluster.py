@@ -21,8 +21,10 @@ from mutransfer.sweep.loop import TrialsFailedError
 from mutransfer.sweep.ray_cluster import RayCluster
 
 from .drive import Order
+from .fake_legs import FakeLegs
 from .fake_training import FakeTrain
 from .fakes import assert_journal_agrees, calls, load_fake, measured, small, sweep
+from .test_halving import assert_trained_once, known, pruned
 from .test_kills import ENVIRONMENT, driving, resume, wait_until
 
 GPUS = 2
@@ -45,7 +47,7 @@ def train(tmp_path: Path) -> FakeTrain:
     return FakeTrain(str(tmp_path / "calls"))
 
 
-def ray_sweep(config: SweepConfig, train: FakeTrain) -> Any:
+def ray_sweep(config: SweepConfig, train: FakeTrain | FakeLegs) -> Any:
     def open_executor(config: SweepConfig, corpus: Any) -> RayCluster:
         return RayCluster(train, corpus, config.device, config.gpus_per_trial, gpus=GPUS)
 
@@ -76,6 +78,16 @@ def test_ray_gives_what_one_process_gives(tmp_path: Path, train: FakeTrain) -> N
     assert {span["threads"] for span in spans} == {"1"}
     assert {span["device"] for span in spans} == {"cpu"}
     assert os.getpid() not in {span["pid"] for span in spans}
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_pruned_search_goes_on_from_the_states_that_its_workers_hand_over(tmp_path: Path) -> None:
+    for name, run in (("ray", ray_sweep), ("inprocess", sweep)):
+        run(pruned(tmp_path / name, n_trials=4), FakeLegs(str(tmp_path / f"{name}.calls")))
+        assert_journal_agrees(tmp_path / name)
+        assert_trained_once(tmp_path / f"{name}.calls")
+    assert known(tmp_path / "ray") == known(tmp_path / "inprocess")
+    assert list((tmp_path / "ray" / "rungs").iterdir()) == []
 
 
 @pytest.mark.usefixtures("cluster")

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutransfer.config import Arm, ModelConfig, OptimizerConfig, SweepConfig, TrialConfig
+from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.data import Corpus
 from mutransfer.training import cohort_size
 from mutransfer.training.memory import GAIN, ROOM, Cost, find_size, measure_step
@@ -139,3 +139,12 @@ def test_on_a_gpu_real_steps_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert cohort_size(small, CORPUS, "cuda", most=64) == 18
     assert sorted(set(trained)) == [1, 2, 4, 8, 16, 18]
+
+
+def test_a_plateau_is_timed_without_its_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("synchronize", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: None)
+    for name in ("memory_allocated", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: 0)
+    looking = trial(32, 2, 8, schedule=ScheduleConfig("plateau", window=2, warmup=0.0))
+    assert measure_step(looking, CORPUS, "cpu", 2).seconds > 0

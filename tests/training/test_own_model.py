@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.data import Corpus, sample_batch
 from mutransfer.parametrization import parametrize
-from mutransfer.training import own_model, train
+from mutransfer.training import Checkpoint, Part, own_model, train, train_trial
+from mutransfer.training.cohort import Cohort
 from mutransfer.training.trainer import stackable
 
 VOCAB, CONTEXT = 24, 8
@@ -136,6 +138,30 @@ def test_what_vmap_cannot_run_is_trained_alone_and_dropout_follows_the_seed() ->
     (plain,) = train([dataclasses.replace(trial(), lr=1e-12, steps=1)], CORPUS, "cpu")
     assert dropped.init_loss != plain.init_loss
     assert dropped.val_loss == pytest.approx(plain.val_loss, rel=1e-9)
+
+
+def test_dropout_follows_the_step_so_that_a_run_goes_on_as_it_would_have(tmp_path: Path) -> None:
+    """In parts, from a checkpoint, and without touching what else draws random numbers."""
+    config, checkpoint = trial("dropping"), Checkpoint(tmp_path / "run.pt", every=5)
+    generator = torch.get_rng_state()
+    (whole,) = train([config], CORPUS, "cpu")
+    (half,) = train([config], CORPUS, "cpu", Part(7, (None,)))
+    (last,) = train([config], CORPUS, "cpu", Part(24, (half.state,)))
+    assert torch.equal(torch.get_rng_state(), generator)
+
+    def stop(cohort: Cohort) -> None:
+        if cohort.step == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_trial(config, CORPUS, "cpu", checkpoint, stop)
+    resumed = train_trial(config, CORPUS, "cpu", checkpoint)
+    for each in (last, resumed):
+        assert each.train_losses.tobytes() == whole.train_losses.tobytes()
+        assert each.val_loss == whole.val_loss
+    same = np.zeros(100, np.uint8)  # every batch is the same, and the masks are not
+    (drawn,) = train([trial("dropping", lr=1e-12, steps=10)], Corpus("same", "1" * 16, VOCAB, same, same), "cpu")
+    assert len(set(drawn.train_losses.tolist())) == 10
 
 
 @pytest.mark.parametrize(("name", "found"), [("pooled", r"shape \(3, 24\)"), ("nothing", "dict")])

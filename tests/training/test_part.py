@@ -43,7 +43,7 @@ def same(one: TrialResult, other: TrialResult) -> bool:
     return numbers and one.train_losses.tobytes() == other.train_losses.tobytes()
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon", "sophia", "schedule_free_adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "muon", "sophia", "schedule_free_adamw", "sgd", "nadam"])
 def test_the_parts_of_a_run_are_the_run(name: str) -> None:
     config = trial(name)
     (whole,) = train([config], CORPUS, "cpu")
