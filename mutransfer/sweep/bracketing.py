@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mutransfer.config import SweepConfig
 from mutransfer.sweep.bracket import MOST_RATES, next_round
 from mutransfer.sweep.known import Losses, Task, spent, standard_error
 from mutransfer.sweep.pairs import MOST_SEEDS
@@ -15,7 +16,8 @@ from mutransfer.sweep.search import DIVERGED_LOSS, Expected, Histories, Observat
 SEARCH = "bracket"
 
 TYPICAL = (19, 8, 5)
-"""Trials at the cheapest sizes, and at every further one, in the mean over planted sweeps (experiments/calibration)."""
+"""Trials at the cheapest sizes, and at every further one, in the mean over planted sweeps (experiments/calibration), to
+the default standard error."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,9 @@ def expect_trials(unit: Unit, histories: Histories) -> dict[Cell, Expected]:
     task, ordered, found = _task(unit), _cheapest_first(unit), {}
     done = {cell: len(histories[cell.key]) for cell in unit.cells}
     left = task.budget - sum(done[cell] * task.price(cell.size) for cell in unit.cells)
-    usual = {cell: TYPICAL[min(place, len(TYPICAL) - 1)] - done[cell] for place, cell in enumerate(ordered)}
+    # The variance falls as pairs are added, so that half the standard error takes about four times as many.
+    effort = max(1.0, (SweepConfig.target_se / task.target_se) ** 2)
+    usual = {cell: effort * TYPICAL[min(place, len(TYPICAL) - 1)] - done[cell] for place, cell in enumerate(ordered)}
     usual_cost = sum(max(0, count) * task.price(cell.size) for cell, count in usual.items())
     part = min(1.0, left / usual_cost) if usual_cost else 0.0
     for cell in ordered:

@@ -137,9 +137,9 @@ def freeze(each: Slice, step: int, fingerprint: str) -> bytes:
     return _to_bytes([kept], [each.trial], [each.curve], step, fingerprint)
 
 
-def frozen_step(state: bytes) -> int:
+def frozen_step(state: bytes, trial: TrialConfig, fingerprint: str) -> int:
     """The step at which a trial was frozen. Raises ValueError on what `freeze` did not give."""
-    return int(_read("the state of a trial", state)["step"])
+    return int(_read(_name(trial, fingerprint), state)["step"])
 
 
 def thaw(cohort: Cohort, states: Sequence[bytes], fingerprint: str) -> None:
@@ -148,12 +148,17 @@ def thaw(cohort: Cohort, states: Sequence[bytes], fingerprint: str) -> None:
     Raises ValueError on states of other trials or other data, and on damaged ones.
     """
     for each, data in zip(cohort.slices, states, strict=True):
-        where = f"the state of the trial of lr {each.trial.lr:g} and seed {each.trial.seed}"
+        where = _name(each.trial, fingerprint)
         state = _read(where, data)
         _check_same(where, state, [each.trial], fingerprint)
         each.curve.extend(state["curves"][0].numpy(), each.trial)
         cohort.step = state["step"]
         _take_up(each, state["slices"][0], cohort.step)
+
+
+def _name(trial: TrialConfig, fingerprint: str) -> str:
+    """As its sweep calls the file in which it keeps a frozen trial."""
+    return f"{trial.digest(fingerprint)}.pt"
 
 
 def _kept_slice(each: Slice, place: int, optimizer_state: bool) -> dict[str, Any]:

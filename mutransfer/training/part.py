@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from mutransfer.config import TrialConfig
 from mutransfer.training.checkpoint import frozen_step, thaw
 from mutransfer.training.cohort import Cohort
 
@@ -16,10 +17,12 @@ class Part:
     until: int
     states: tuple[bytes | None, ...]
 
-    @property
-    def begins(self) -> list[int]:
-        """The step at which each trial was left."""
-        return [0 if state is None else frozen_step(state) for state in self.states]
+    def begins(self, trials: Sequence[TrialConfig], fingerprint: str) -> list[int]:
+        """The step at which each of the trials was left. Raises ValueError on damaged states."""
+        return [
+            0 if state is None else frozen_step(state, trial, fingerprint)
+            for trial, state in zip(trials, self.states, strict=True)
+        ]
 
     def of(self, places: Iterable[int]) -> Part:
         """The part of the trials at these places alone."""

@@ -87,7 +87,7 @@ def train(trials: Sequence[TrialConfig], corpus: Corpus, device: str, part: Part
         torch.OutOfMemoryError: where a single trial does not fit.
         ValueError: on a state that is none of the trial's.
     """
-    at = [0] * len(trials) if part is None else part.begins
+    at = [0] * len(trials) if part is None else part.begins(trials, corpus.fingerprint)
     cohorts: dict[tuple[TrialConfig, int, int | None], list[int]] = {}
     for place, trial in enumerate(trials):
         cohorts.setdefault((trial.cohort_key, at[place], None if stackable(trial) else place), []).append(place)

@@ -337,3 +337,16 @@ def test_what_is_expected_ends_at_nothing() -> None:
     fresh = expect(one, defaultdict(list))
     assert all(0 < count.about <= count.most for count in fresh.values())
     assert set(expect(one, search(one, loss, defaultdict(list))).values()) == {(0, 0)}
+
+
+def test_a_surer_slope_is_expected_to_take_more() -> None:
+    """Where the budget allows it; and no more than that."""
+    nothing: Any = defaultdict(list)
+
+    def about(**changes: Any) -> int:
+        return sum(count.about for count in expect(unit(**changes), nothing).values())
+
+    assert about(target_se=0.2) == about() < about(target_se=0.02, budget=100.0)
+    one = unit(target_se=0.01)
+    cost = sum(count.about * cell_flops(one.config, cell) for cell, count in expect(one, nothing).items())
+    assert cost <= one.config.budget * sum(cell_flops(one.config, cell) for cell in one.cells)

@@ -108,5 +108,6 @@ def test_a_state_of_another_trial_or_a_damaged_one_is_refused_in_a_line() -> Non
     with pytest.raises(ValueError, match=r"of a trial with seed 0; wanted 1") as refused:
         go([trial(seed=1)], 8, [left])
     assert "\n" not in str(refused.value)
-    with pytest.raises(ValueError, match="no whole checkpoint"):
+    name = f"{trial().digest(CORPUS.fingerprint)}.pt"
+    with pytest.raises(ValueError, match=f"found {name}, which is no whole checkpoint"):
         go([trial()], 8, [dataclasses.replace(left, state=left.state[:-100])])
