@@ -51,6 +51,6 @@ def test_sp_moves_and_mup_stands_still() -> None:
 
 @pytest.mark.slow
 def test_a_study_run_now_shows_the_same(tmp_path: Path) -> None:
-    """Three widths, two and a half minutes on two cores."""
+    """Three widths, two minutes on two cores."""
     assert main(["sweep", "--widths", "32", "64", "128", "--out", str(tmp_path / "now")]) == 0
     check_claims(tmp_path / "now")
