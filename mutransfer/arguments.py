@@ -58,8 +58,6 @@ def read_sweep(command: str, words: list[str]) -> SweepConfig:
     if "--seeds" in given and "--search" not in given and default.search == SweepConfig.search:
         # So many seeds of every rate are a grid: a bracket decides itself what it repeats.
         config = dataclasses.replace(config, search="grid")
-    if config.search == "grid" and "--n-trials" in given:
-        raise ValueError("found --n-trials with --search grid, which tries every rate of --lrs; give --search random")
     one_of("search", config.search, SEARCHES)
     for option in sorted(given & {f"--{name.replace('_', '-')}" for name in IDLE[config.search]}):
         if config.search == "bracket":
@@ -67,7 +65,8 @@ def read_sweep(command: str, words: list[str]) -> SweepConfig:
                 f"found {option} with --search bracket, which decides that itself; give --target-se, --budget"
             )
         meant = ", as --seeds alone asks for" if "--search" not in given and "--seeds" in given else ""
-        raise ValueError(f"found {option} with --search {config.search}{meant}; wanted --search bracket for it")
+        taker = "random" if option == "--n-trials" else "bracket"
+        raise ValueError(f"found {option} with --search {config.search}{meant}; wanted --search {taker} for it")
     return config
 
 
