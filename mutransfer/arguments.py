@@ -19,8 +19,8 @@ import tyro
 
 from mutransfer.checks import one_of
 from mutransfer.config import AXES, PRESETS, ModelConfig, Range, SweepConfig
+from mutransfer.config.choices import IDLE, SEARCHES
 from mutransfer.config.space import parse_range
-from mutransfer.config.sweep import IDLE, SEARCHES
 
 T = TypeVar("T")
 
@@ -163,6 +163,22 @@ def parse(
             raise
         raise ValueError(f"{_first_lines(told.getvalue())}; `mutransfer {command} --help` lists the options") from None
     return arguments
+
+
+def refuse_given(arguments: Any, names: Iterable[str], why: str) -> None:
+    """Raises ValueError on a field that is not at its default and would be ignored."""
+    fields = {field.name: field for field in dataclasses.fields(arguments)}
+    for name in names:
+        field = fields[name]
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if getattr(arguments, name) != default:
+            raise ValueError(f"found {name.replace('_', '-')} settings for {why}")
+
+
+def refuse_model_width(model: ModelConfig, option: str) -> None:
+    """Raises ValueError on a width among the model's settings, where an option of its own gives it."""
+    if model.width != ModelConfig.width:
+        raise ValueError(f"found --model.width; wanted {option} {model.width} in its place")
 
 
 def _first_lines(box: str) -> str:

@@ -86,12 +86,8 @@ def confirm(
         ValueError, TrialsFailedError, KeyboardInterrupt: as `run_sweep`; ValueError also where the data are not the
             result's.
     """
-    corpus, known = load(config.data), result.records[0].data_fingerprint
-    if corpus.fingerprint != known:
-        raise ValueError(
-            f"found {config.data} with fingerprint {corpus.fingerprint}; {result.folder} was made with {known}, wanted "
-            "the same: restore the data, or sweep again"
-        )
+    corpus = load(config.data)
+    result.check_data(corpus.fingerprint)
     outcome = run_sweep(config, command=command, listener=listener, open_executor=open_executor, load=lambda _: corpus)
     found = read_confirmation(ResultFolder(outcome.folder), result.analysis, result.frame)
     assert found is not None  # every trial of it is recorded

@@ -34,7 +34,8 @@ class Record:
     8601 UTC time. `attention_logit` is the largest attention logit in absolute value and `output_log_z` the mean log of
     the softmax's sum, of the trained model on held-out batches (the former on the first); None where it diverged or
     has no such thing. Of a trial that was dropped early, at `pruned_step`, losses, tokens and flops are those up to
-    there."""
+    there. `execution` is the kind of step it was trained by; None in a record of an earlier version, which knew eager
+    ones alone."""
 
     trial_id: str
     experiment: str
@@ -77,6 +78,7 @@ class Record:
     config: dict[str, Any]
     schema: int = field(default=SCHEMA)
     pruned_step: int | None = None
+    execution: str | None = None
 
 
 def append(path: Path, record: Record) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,16 +17,28 @@ from mutransfer.records import Record
 from mutransfer.report import FailedTrial, Provenance, save_figures, write_report
 from mutransfer.sweep.confirmations import read_confirmations
 from mutransfer.sweep.folder import ResultFolder, explain_write_errors, read_failures, read_origin
+from mutransfer.sweep.settling import with_costs
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a folder holds: the sweep's config, the command that made it, and its records."""
+    """What a folder holds: the sweep's config, of all that was ever asked for, the last command with what that one asks
+    for, and the records."""
 
     folder: Path
     config: SweepConfig
     command: str
+    asked: SweepConfig
     records: tuple[Record, ...]
+
+    def check_data(self, fingerprint: str) -> None:
+        """Raises ValueError where its data are by now others than its trials were trained on."""
+        known = self.records[0].data_fingerprint
+        if fingerprint != known:
+            raise ValueError(
+                f"found {self.config.data} with fingerprint {fingerprint}; {self.folder} was made with {known}, wanted "
+                "the same: restore the data, or sweep again"
+            )
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,7 @@ def read_recorded(path: Path) -> Recorded:
     recorded = records.read(folder.records) if folder.records.exists() else []
     if not recorded:
         raise ValueError(f"found no finished trial in {path}; wanted some: run {origin.command}")
-    return Recorded(path, origin.config, origin.command, tuple(recorded))
+    return Recorded(path, origin.config, origin.command, origin.sweeps[-1].config, tuple(recorded))
 
 
 def read_result(path: Path) -> Result:
@@ -72,9 +84,11 @@ def read_result(path: Path) -> Result:
     frame = frame.sort_values(
         ["arm", axis, "log2_lr", "seed"], key=lambda c: c.map(order) if c.name == "arm" else c, ignore_index=True
     )
-    analysis = analyze(frame, config.tolerance, axis=axis)
+    # An earlier command may have had arms that the last one leaves out.
+    asked = replace(found.asked, parametrizations=config.parametrizations, variants=config.variants)
+    analysis = with_costs(analyze(frame, config.tolerance, axis=axis), asked, found.records)
     confirmations = read_confirmations(path, analysis, frame)
-    return Result(path, config, found.command, found.records, frame, analysis, confirmations)
+    return Result(path, config, found.command, found.asked, found.records, frame, analysis, confirmations)
 
 
 def write_result(result: Result) -> None:

@@ -17,7 +17,7 @@ from mutransfer.config import SCHEMA, Arm, SweepConfig
 from mutransfer.config.source import to_source
 from mutransfer.config.sweep import PARTS
 from mutransfer.files import write_whole
-from mutransfer.report.files import png, svg
+from mutransfer.report.files import save_figure
 from mutransfer.report.search_page import render_search
 from mutransfer.report.settings import slices
 from mutransfer.result import Recorded, provenance, read_recorded
@@ -97,6 +97,7 @@ def read_search(path: Path) -> SearchResult:
         path,
         found.config,
         found.command,
+        found.asked,
         found.records,
         settings,
         importances(found.config, settings[settings["pruned"].isna()]),
@@ -110,11 +111,7 @@ def write_search(result: SearchResult) -> None:
     with explain_write_errors(ResultFolder(result.folder)):
         summary = json.dumps(to_summary(result), indent=1, allow_nan=False)
         write_whole(result.folder / "summary.json", summary.encode() + b"\n")
-        figures = result.folder / "figures"
-        figures.mkdir(parents=True, exist_ok=True)
-        figure = slices(result.settings, result.config)
-        write_whole(figures / "slices.svg", svg("slices", figure))
-        write_whole(figures / "slices.png", png(figure))
+        save_figure("slices", slices(result.settings, result.config), result.folder / "figures")
         page = render_search(
             result.settings, result.config, result.importances, result.confirm_command, provenance(result)
         )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mutransfer.config import AXES, to_json
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from mutransfer.result import Result
     from mutransfer.search_result import SearchResult
 
@@ -17,12 +21,14 @@ MOST_PAIRS = 3
 
 def print_result(result: Result) -> None:
     """Print the table of optima, what the result says, and where its page is."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from mutransfer.report import optima_table
 
     axis = result.analysis.axis
-    table = Table("arm", AXES[axis].word, "log2 lr*", "95% interval", "lr*", "loss there", "optimum")
+    table = Table(
+        Column("arm", overflow="fold"), AXES[axis].word, "log2 lr*", "95% interval", "lr*", "loss there", "optimum"
+    )
     for row in optima_table(result.analysis).to_dict("records"):
         known = row["ci_low"] == row["ci_low"]
         interval = f"{row['ci_low']:.2f} .. {row['ci_high']:.2f}" if known else "unknown"
@@ -39,24 +45,44 @@ def print_result(result: Result) -> None:
     console = open_console()
     console.print(table)
     for line in _lines(result):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(line, soft_wrap=True)
 
 
 def print_search(result: SearchResult) -> None:
     """Print the best settings of a search, what told them apart, and how to confirm them."""
-    from rich.table import Column, Table
-
     from mutransfer.report.settings import best_table
 
     console = open_console()
-    rows = best_table(result.settings, result.config)
-    table = Table(*(Column(name, overflow="fold") for name in rows.columns))
-    for row in rows.itertuples(index=False):
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
-    console.print(table)
+    left = rows = best_table(result.settings, result.config).to_dict("records")
+    while left:
+        fitting = [count for count in range(1, len(left) + 1) if _fits(console, _settings_table(left[:count]))]
+        count = max(fitting, default=1)
+        console.print(_settings_table(left[:count]))
+        left = left[count:]
+    if any(row["at an end"] for row in rows):
+        console.print("* at an end of its range: the best may lie beyond")
     for line in result.lines:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
-    console.print(str(result.folder / "report.html"), soft_wrap=True, markup=False, highlight=False)
+        console.print(line, soft_wrap=True)
+    console.print(str(result.folder / "report.html"), soft_wrap=True)
+
+
+def _settings_table(rows: Sequence[Mapping[Any, Any]]) -> Table:
+    """A setting a column, since names are longer than numbers: as many settings stand side by side as there is room."""
+    from rich.table import Table
+
+    from mutransfer.report.words import significant
+
+    table = Table("place", *(str(row["place"]) for row in rows))
+    for name in [name for name in rows[0] if name not in ("place", "at an end")]:
+        values = [significant(row[name]) if isinstance(row[name], float) else str(row[name]) for row in rows]
+        ends = ["*" if name in row["at an end"] else "" for row in rows]
+        table.add_row(name, *(value + end for value, end in zip(values, ends, strict=True)))
+    return table
+
+
+def _fits(console: Console, table: Table) -> bool:
+    """Whether a table has room without a break in any cell."""
+    return console.measure(table, options=console.options.update(max_width=sys.maxsize)).maximum <= console.width
 
 
 def _lines(result: Result) -> Iterator[str]:
@@ -86,10 +112,12 @@ def _lines(result: Result) -> Iterator[str]:
     yield str(page)
 
 
-def open_console() -> Any:
-    """The terminal, or a log."""
+def open_console(stderr: bool = False) -> Console:
+    """The terminal, or a log, which shows every text as it is."""
     from rich.console import Console
 
-    console = Console()
+    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     # A log has no width of its own, and nothing in it should be cut off.
-    return console if console.is_terminal else Console(width=120)
+    if not console.is_terminal:
+        console.width = 120
+    return console

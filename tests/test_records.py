@@ -70,7 +70,7 @@ def test_a_value_of_another_type_is_refused_with_its_line(path: Path, name: str,
     assert "\n" not in str(refused.value)
 
 
-LATER = {"pruned_step": None}
+LATER = {"pruned_step": None, "execution": None}
 """Fields that were added to the schema, with what they are in records that were written before."""
 
 
@@ -84,7 +84,7 @@ def test_a_record_from_before_a_field_was_added_has_its_default(path: Path) -> N
 
 def test_the_records_of_the_first_results_are_read() -> None:
     file = Path(__file__).parents[1] / "results" / "reference_cpu" / "records.jsonl"
-    assert {each.pruned_step for each in records.read(file)} == {None}
+    assert {(each.pruned_step, each.execution) for each in records.read(file)} == {(None, None)}
     assert all(not LATER.keys() & json.loads(line).keys() for line in file.read_text().splitlines())
 
 

@@ -12,11 +12,13 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from sweep.fake_legs import FakeLegs
 from sweep.fake_training import FakeTrain
 from sweep.fakes import small, sweep
 
 from mutransfer import records
+from mutransfer.analysis.settings import at_an_end, ranges
 from mutransfer.cli import main
 from mutransfer.config import Range
 from mutransfer.experiment import load_experiment
@@ -25,6 +27,7 @@ from mutransfer.report.settings import best_table, slices, slices_data
 from mutransfer.result import read_result
 from mutransfer.search_result import SearchResult, is_search, read_search, write_search
 from mutransfer.sweep.importance import importances
+from mutransfer.terminal import print_search
 
 NAME = 'a & <b> """c'
 SPACE = (Range("model.output_mult", 0.5, 32.0), Range("optimizer.beta2", 0.8, 0.999, log=False))
@@ -84,6 +87,27 @@ def test_the_table_is_what_the_records_say(found: SearchResult) -> None:
     losses = table.loc[table["diverged"] == 0, "loss"].tolist()
     assert losses == sorted(losses)
     assert table["place"].tolist() == list(range(1, 33))
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_a_terminal_of_any_width_shows_every_name_and_number_whole(
+    found: SearchResult, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mutransfer.terminal.open_console", lambda: Console(width=width))
+    print_search(found)
+    lines = capsys.readouterr().out.splitlines()
+    shown: dict[str, list[str]] = {}
+    for name, *values in ([cell.strip() for cell in line[1:-1].split("│")] for line in lines if line[:1] == "│"):
+        assert "" not in values  # nor is any cell broken in two
+        shown.setdefault(name, []).extend(values)
+    assert max(len(line) for line in lines if line[:1] in "┏┃┡│└") <= width
+    best = found.settings.head(10)
+    assert shown["arm"] == best["arm"].tolist()
+    assert shown["loss"] == [f"{loss:.4g}" for loss in best["loss"]]
+    for each in ranges(found.config):
+        ends = ["*" if each.name in at_an_end(row, found.config) else "" for _, row in best.iterrows()]
+        assert shown[each.name] == [f"{x:.4g}{end}" for x, end in zip(best[each.name], ends, strict=True)]
+    assert any("*" in cell for cells in shown.values() for cell in cells)
 
 
 def test_the_figure_shows_every_setting_once_in_each_panel(found: SearchResult) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from mutransfer import records
 from mutransfer.analysis import Settling
 from mutransfer.arguments import read_sweep
 from mutransfer.cli import main
+from mutransfer.config import Arm
 from mutransfer.confirm import confirm, plan_confirmation
 from mutransfer.result import read_result
 from mutransfer.terminal import print_result
@@ -59,6 +61,15 @@ def test_the_differences_of_many_arms_are_left_to_the_page(tmp_path: Path, capsy
     assert any("differences of the arms' slopes: in" in line for line in many)
     two = said("reference_cpu", tmp_path, capsys)
     assert sum("the slopes differ by" in line for line in two) == 1
+
+
+def test_a_name_is_shown_as_it_is_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not as marks of a terminal's own language."""
+    name = "mup [bold] 2 :smile:"
+    sweep(small(tmp_path, variants=(Arm(name, "mup", (("model.qk_norm", True),)),)), FakeTrain(os.devnull))
+    lines = printed(tmp_path, capsys)
+    assert sum(line.startswith(f"│ {name} ") for line in lines) == 2
+    assert any(line.startswith(f"{name}: ") for line in lines)
 
 
 def test_a_confirmation_has_no_sweeps_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import cohort
+import compiled
 import torch
 import watching
 from dispatcher import bench_dispatcher
@@ -33,7 +34,11 @@ ON_CPU: Mapping[str, Callable[[Corpus], Any]] = {
     "verdict": lambda corpus: bench_verdict(corpus, len(os.sched_getaffinity(0))),
 }
 
-OF_THEIR_OWN: Mapping[str, Callable[[], None]] = {"cohort": cohort.main, "watching": watching.main}
+OF_THEIR_OWN: Mapping[str, Callable[[], None]] = {
+    "cohort": cohort.main,
+    "compiled": compiled.main,
+    "watching": watching.main,
+}
 """What writes its file itself, and runs alone as well."""
 
 

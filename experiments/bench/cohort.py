@@ -1,7 +1,7 @@
 """What trials gain by being trained as one, as ratios of things measured in turn. Writes results/bench/cohort.json.
 
 step        a step's time for each trial of K, over that of a single trial, by tokens a step and width; one thread. What
-            `training.cohort_size` goes by on a CPU
+            `config.on_cpu` goes by on a CPU
 attention   the same at the default study's batch with softmax(Q K^T) V written out, and with the fused kernel over the
             cohort folded into the batch, as it is
 host        milliseconds where arithmetic is next to nothing (12 blocks of width 8, two tokens): a cohort's step is then

@@ -23,11 +23,12 @@ class ReachedError(Exception):
     """The first trial was dispatched."""
 
 
-def no_op(trials: Sequence[TrialConfig], corpus: Corpus, device: str) -> list[TrialResult]:
+def no_op(trials: Sequence[TrialConfig], corpus: Corpus, device: str, mode: str) -> list[TrialResult]:
     """A trial that does nothing."""
     curve = np.full(trials[0].steps, 2.0, np.float32)
     now = "2026-01-01T00:00:00+00:00"
-    return [TrialResult(curve, 5.5, 2.0, 2.0, 2.0, None, None, False, None, 1e-6, 1, device, now, 1) for _ in trials]
+    result = TrialResult(curve, 5.5, 2.0, 2.0, 2.0, None, None, False, None, 1e-6, 1, device, now, 1, mode)
+    return [result for _ in trials]
 
 
 def memory() -> float:

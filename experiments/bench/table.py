@@ -60,7 +60,7 @@ def _dispatch(found: Any) -> tuple[str, bool]:
 def _cohort(found: Any) -> tuple[str, bool]:
     rows = found["cohort"]
     listed = "; ".join(
-        f"{name}: K {row['cohort_size']}, {row['over_eager']:.1f}x and {row['over_compiled']:.1f}x"
+        f"{name}: K {row['cohort_size']} {row['mode']}, {row['over_eager']:.1f}x and {row['over_compiled']:.1f}x"
         for name, row in rows.items()
     )
     good = all(row["over_eager"] >= 20 and row["over_compiled"] >= 4 for row in rows.values())
@@ -69,7 +69,7 @@ def _cohort(found: Any) -> tuple[str, bool]:
 
 def _large(found: Any) -> tuple[str, bool]:
     rows = found["large"]
-    listed = ", ".join(f"width {width}: {row['share']:.2f}" for width, row in rows.items())
+    listed = ", ".join(f"width {width}: {row['share']:.2f} {row['mode']}" for width, row in rows.items())
     return f"{found['device']}, {listed}", all(row["share"] >= 0.5 for row in rows.values())
 
 

@@ -36,6 +36,7 @@ from mutransfer.analysis.curve import Array, Curve, curves, refuse_mixture, two_
 from mutransfer.analysis.interval import CONFIDENCE, Interval
 from mutransfer.analysis.line import prediction
 from mutransfer.analysis.noise import PRIOR_DF, SEEDS_SIGMA, SHARED_DF, Noise, repeated_noise
+from mutransfer.analysis.optimum import curvatures
 from mutransfer.analysis.quartic import window
 from mutransfer.analysis.regret import regret
 from mutransfer.analysis.students_t import t_quantile
@@ -202,16 +203,16 @@ def predict_regret(arm: ArmResult, swept: Sequence[Curve], size: int, log2_lr: f
         if cost is not None:
             return Predicted(cost.nats, cost.ci_low, cost.ci_high, f"the curve that was fitted at {word} {size}")
     interior = [optimum for optimum in arm.optima if optimum.interior]
-    bends = [fit.derivative(optimum.log2_lr, 2) for optimum in interior if (fit := optimum.quartic) is not None]
+    bends = curvatures(interior)
     if len(interior) < 2 or not bends:
         return Predicted(None, None, None, "")
-    expected, half = prediction(interior, size), bends[-1] / 2
+    expected, bend = prediction(interior, size), bends[-1]
     low, high = (end - log2_lr for end in (expected.interval.ci_low, expected.interval.ci_high))
     least = 0.0 if low <= 0 <= high else min(abs(low), abs(high))
     return Predicted(
-        nats=half * ((expected.value - log2_lr) ** 2 + expected.variance),
-        low=half * least**2,
-        high=half * max(abs(low), abs(high)) ** 2,
+        nats=bend * ((expected.value - log2_lr) ** 2 + expected.variance),
+        low=bend * least**2,
+        high=bend * max(abs(low), abs(high)) ** 2,
         source=f"the line through the optima of {AXES[axis].words} {', '.join(str(o.size) for o in interior)}",
     )
 

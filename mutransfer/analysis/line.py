@@ -30,11 +30,16 @@ def octaves(optima: Sequence[Optimum]) -> Array:
     return np.log2([optimum.size for optimum in optima])
 
 
-def slope_weights(optima: Sequence[Optimum]) -> Array:
-    """The k_w of the least-squares slope, sum k_w log2_lr_w."""
-    centred = octaves(optima) - octaves(optima).mean()
+def weights_along(x: Array) -> Array:
+    """The k of the least-squares slope over x, sum k y."""
+    centred = x - x.mean()
     weights: Array = centred / (centred @ centred)
     return weights
+
+
+def slope_weights(optima: Sequence[Optimum]) -> Array:
+    """The k_w of the slope over log2 size, sum k_w log2_lr_w."""
+    return weights_along(octaves(optima))
 
 
 def apart(optima: Sequence[Optimum]) -> Located:

@@ -18,7 +18,7 @@ results/calibration/holdout.md says how often they hold. The slope suffers less,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -88,6 +88,12 @@ class Optimum:
             return np.full(np.shape(log2_lr), np.nan)
         inside = (log2_lr >= self.quartic.points.low) & (log2_lr <= self.quartic.points.high)
         return np.where(inside, self.quartic(log2_lr), np.nan)
+
+
+def curvatures(optima: Iterable[Optimum]) -> list[float]:
+    """Half the second derivative of the fitted loss at every interior optimum that has a curve, per octave squared."""
+    interior = [optimum for optimum in optima if optimum.interior]
+    return [fit.derivative(each.log2_lr, 2) / 2 for each in interior if (fit := each.quartic) is not None]
 
 
 def optima(curves: Sequence[Curve]) -> tuple[Optimum, ...]:

@@ -30,6 +30,8 @@ from mutransfer.checks import of_its_types, one_of, positive
 
 Array = NDArray[np.float64]
 
+SEEDS = 3
+"""Initializations and orders of the data that are each tested, unless told."""
 SMOOTHING = 0.98
 SKIPPED_LAST = 5
 SLIDE_WINDOW = 15

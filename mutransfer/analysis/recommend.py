@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 
 from mutransfer.analysis.line import prediction
+from mutransfer.analysis.optimum import curvatures
 from mutransfer.analysis.transfer import Analysis, Horizon
 from mutransfer.analysis.verdict import TRANSFERS
 from mutransfer.checks import positive
@@ -60,7 +61,7 @@ def recommend(analysis: Analysis, arm: str, size: int) -> Recommendation:
     predicted = prediction(interior, size)
     interval = predicted.interval
     octaves = [math.log2(optimum.size) for optimum in interior]
-    bends = [fit.derivative(optimum.log2_lr, 2) for optimum in interior if (fit := optimum.quartic) is not None]
+    bends = curvatures(interior)
     return Recommendation(
         arm=arm,
         parametrization=result.parametrization,
@@ -70,7 +71,7 @@ def recommend(analysis: Analysis, arm: str, size: int) -> Recommendation:
         ci_low=2.0**interval.ci_low,
         ci_high=2.0**interval.ci_high,
         extrapolation=max(0.0, math.log2(size) - max(octaves), min(octaves) - math.log2(size)),
-        expected_regret=bends[-1] / 2 * predicted.variance if bends else None,
+        expected_regret=bends[-1] * predicted.variance if bends else None,
         horizon=result.horizon,
     )
 

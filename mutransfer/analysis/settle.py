@@ -7,14 +7,15 @@ the slope to come is likely to decide (assurance.py), the estimate of now being 
 Costs are those of one arm; the command runs its others too.
 
 A search draws its further rates from the whole of a wider range: so many that it is as dense there as before. A
-bracket decides itself which trials it needs: it is told the standard error of the slope to reach, and a budget for it.
+bracket decides itself which trials it needs: it is told the standard error of the slope to reach. How many it takes is
+a guess here; where the sweep is known, sweep/settling.py has the search's own count, and gives it a budget.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -22,9 +23,9 @@ import pandas as pd
 
 from mutransfer.analysis.assurance import assurance
 from mutransfer.analysis.interval import Estimate
-from mutransfer.analysis.line import octaves, slope_weights
+from mutransfer.analysis.line import octaves, slope_weights, weights_along
 from mutransfer.analysis.optimum import CENSORED_HIGH, CENSORED_LOW, TOO_FEW, Optimum
-from mutransfer.analysis.study import Study, study_of
+from mutransfer.analysis.study import BRACKET, Study, study_of
 from mutransfer.config import AXES
 
 ASSURANCE = 0.85
@@ -36,8 +37,6 @@ MOST_SIZES = 2
 """Most sizes to add."""
 MOST_PLANS = 3
 """Most plans to offer, the cheapest first."""
-BRACKET_BUDGET = 8.0
-"""What a bracket may spend unless told, in trials at every size (SweepConfig.budget)."""
 MARGIN = 2.0
 """Octaves of rates wanted on either side of an optimum."""
 COST_POWER = {"width": 2.0, "depth": 1.0, "batch_size": 1.0, "steps": 1.0}
@@ -59,6 +58,18 @@ class Settling:
     flags: tuple[str, ...]
     chance: float | None = None
     """Probability that it decides; None where there is no slope yet to tell it from."""
+    target_se: float | None = None
+    """The standard error of the slope that a bracket is told to reach; None where it stays."""
+
+    @property
+    def searched(self) -> bool:
+        """Whether it is for a bracket, of whose trials this is a guess."""
+        return BRACKET in self.flags
+
+    @property
+    def cost(self) -> str:
+        """What it adds to the arm, in words."""
+        return f"{'about ' * self.searched}{self.trials} more trials"
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,7 @@ class _Plan:
 def settle(optima: Sequence[Optimum], trials: pd.DataFrame, tolerance: float, axis: str) -> tuple[Settling, ...]:
     """The cheapest plans that would decide an inconclusive arm, its `trials` a frame of its records; one that says so
     where none would. No plan of those given does all that another does and more. Of trials of several searches it
-    counts those of the last in SEARCHES."""
+    counts those that `study_of` does."""
     study = study_of(optima, trials, tolerance, axis)
     joint = study.joint
     if joint is None:
@@ -171,10 +182,9 @@ def _then(study: Study, plan: _Plan) -> Estimate:
     assert study.joint is not None
     new = [*(optimum.size for optimum in study.optima if not optimum.interior), *plan.added]
     placed = np.array([_expected(study, size) for size in new], dtype=np.float64)
-    x = np.log2([*(optimum.size for optimum in study.interior), *new])
-    centred = x - x.mean()
+    sizes = [*(optimum.size for optimum in study.interior), *new]
     more = plan.seeds / study.seeds if fitted else 1.0
-    return study.joint.planned(more, placed).combination(centred / (centred @ centred))
+    return study.joint.planned(more, placed).combination(weights_along(np.log2(sizes)))
 
 
 def _assurance(study: Study, now: Estimate, plan: _Plan) -> float:
@@ -229,12 +239,12 @@ def _offer(study: Study, plan: _Plan, why: str, chance: float | None = None) -> 
     sizes = tuple(sorted([*(optimum.size for optimum in study.optima), *plan.added])) if plan.added else None
     lrs = _rates(study, plan) if plan.lower or plan.higher else None
     n_trials = study.rates + _more(study, plan) if study.drawn and not study.adaptive else None
-    changes, flags = [], list[str]()
+    changes, flags, target = [], list[str](), None
     if seeds is not None and study.adaptive:
         # Rounded up to what the plan is sure to reach, if it goes as expected.
         target = math.ceil(1e3 * math.sqrt(_then(study, plan).variance)) / 1e3
         changes.append(f"a standard error of {target:g} of the slope")
-        flags += ["--target-se", f"{target:g}", "--budget", f"{BRACKET_BUDGET * plan.seeds / study.seeds:g}"]
+        flags += ["--target-se", f"{target:g}"]
     elif seeds is not None:
         changes.append(f"{seeds} seeds in place of {study.seeds}")
         flags += ["--seeds", str(seeds)]
@@ -252,8 +262,9 @@ def _offer(study: Study, plan: _Plan, why: str, chance: float | None = None) -> 
         flags += ["--search", study.search, "--n-trials", str(n_trials)]
     else:
         flags += ["--search", study.search]
-    what = f"{', '.join(changes)} ({'about ' * study.adaptive}{trials} more trials): {why}"
-    return Settling(what, None if study.adaptive else seeds, sizes, lrs, trials, flops or None, tuple(flags), chance)
+    seeds = None if study.adaptive else seeds
+    found = Settling("", seeds, sizes, lrs, trials, flops or None, tuple(flags), chance, target)
+    return replace(found, what=f"{', '.join(changes)} ({found.cost}): {why}")
 
 
 def _rates(study: Study, plan: _Plan) -> tuple[float, ...]:

@@ -65,9 +65,9 @@ class SpikeScore:
             self._finite += 1
 
 
-def find_spikes(losses: Iterable[float]) -> SpikeScore:
-    """The spikes of a whole series, its steps counted from 0."""
+def find_spikes(losses: Iterable[tuple[int, float]]) -> SpikeScore:
+    """The spikes of a whole series of steps and losses."""
     score = SpikeScore()
-    for step, loss in enumerate(losses):
+    for step, loss in losses:
         score.see(step, loss)
     return score

@@ -22,6 +22,7 @@ import numpy as np
 
 from mutransfer.analysis.curve import Curve
 from mutransfer.analysis.interval import Interval
+from mutransfer.analysis.line import weights_along
 
 EXCESS = 1.0
 """Loss above the best one that counts as failed training, nats per token."""
@@ -59,9 +60,7 @@ def unstable_slope(found: Sequence[Unstable]) -> Interval | None:
     brackets = [(each.stable, each.unstable) for each in found if each.stable is not None and each.unstable is not None]
     if len(brackets) < 2:
         return None
-    octaves = np.log2([each.size for each in found if each.found])
-    centred = octaves - octaves.mean()
-    weights = centred / (centred @ centred)
+    weights = weights_along(np.log2([each.size for each in found if each.found]))
     low, high = np.array(brackets).T
     estimate, half = float(weights @ (low + high) / 2), float(np.abs(weights) @ (high - low) / 2)
     return Interval(estimate, estimate - half, estimate + half)

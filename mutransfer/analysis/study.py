@@ -12,7 +12,7 @@ import pandas as pd
 from mutransfer.analysis.line import located
 from mutransfer.analysis.optimum import Optimum
 from mutransfer.analysis.pooled import Located
-from mutransfer.config.sweep import SEARCHES
+from mutransfer.config.choices import SEARCHES
 
 GRID = SEARCHES[0]
 """The search that takes the rates it is given; the others draw them."""
@@ -80,9 +80,9 @@ class Study:
 
 def study_of(optima: Sequence[Optimum], trials: pd.DataFrame, tolerance: float, axis: str) -> Study:
     """The study of an arm's `trials`, a frame of its records. Of trials of several searches it is about those of the
-    last in SEARCHES."""
+    last in SEARCHES; a bracket goes on from those of any search."""
     searches = [search for search in SEARCHES[1:] if (trials.filter(items=["search"]) == search).any(axis=None)]
-    if searches:
+    if searches and searches[-1] != BRACKET:
         trials = trials[trials["search"] == searches[-1]]
     interior = [optimum for optimum in optima if optimum.interior]
     return Study(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mutransfer.analysis.spikes import SpikeScore
+from mutransfer.analysis.spikes import SpikeScore, find_spikes
 from mutransfer.checks import one_of
 from mutransfer.records import read_lines
 
@@ -110,10 +110,7 @@ def losses_of(observations: Iterable[Observation]) -> pd.Series[float]:
 
 def spikes_of(losses: pd.Series[float]) -> SpikeScore:
     """The spikes of losses by step."""
-    score = SpikeScore()
-    for step, loss in losses.items():
-        score.see(int(str(step)), loss)
-    return score
+    return find_spikes(zip(losses.index.tolist(), losses.tolist(), strict=True))
 
 
 def layer_of(parameter: str) -> str:

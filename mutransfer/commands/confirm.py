@@ -50,7 +50,6 @@ class ConfirmArguments:
 
 def run(words: list[str]) -> None:
     """Train a size at the proxy's rate, half and double of it, and print what that rate costs there."""
-    from rich.console import Console
     from rich.table import Table
 
     from mutransfer.confirm import confirm, plan_confirmation
@@ -68,7 +67,7 @@ def run(words: list[str]) -> None:
         arguments.device,
         arguments.gpus_per_trial,
     )
-    console = Console(stderr=True) if arguments.json else open_console()
+    console = open_console(stderr=arguments.json)
     found = confirm(result, config, command=typed_command(["confirm", *words]), listener=watch(console))
     write_result(read_result(result.folder))
     if arguments.json:
@@ -78,4 +77,4 @@ def run(words: list[str]) -> None:
     for log2_lr, loss in zip(found.rates, found.losses, strict=True):
         table.add_row(f"{2**log2_lr:.3g}", f"{log2_lr:.2f}", "diverged" if loss is None else f"{loss:.4f}")
     console.print(table)
-    console.print(found.sentence, soft_wrap=True, markup=False, highlight=False)
+    console.print(found.sentence, soft_wrap=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from mutransfer.analysis.coord_check import CoordCheck, CoordSettings
-from mutransfer.arguments import one_lr, parse, split_words, with_preset
+from mutransfer.arguments import one_lr, parse, refuse_given, refuse_model_width, split_words, with_preset
 from mutransfer.config import InitConfig, ModelConfig, OptimizerConfig, SweepConfig
 
 if TYPE_CHECKING:
@@ -113,9 +113,8 @@ def _widths(words: Iterable[str]) -> tuple[int, ...]:
 def _build_ours(arguments: CoordCheckArguments, narrowest: int) -> Build:
     from mutransfer.parametrization import Parametrized, build_model
 
-    _refuse(arguments, ("batch", "loss"), "our own model; give --model module:function")
-    if arguments.model.width != ModelConfig.width:
-        raise ValueError(f"found --model.width; wanted --widths in its place, such as {arguments.model.width}")
+    refuse_given(arguments, ("batch", "loss"), "our own model; give --model module:function")
+    refuse_model_width(arguments.model, "--widths")
 
     def build(width: int, seed: int) -> Parametrized:
         return build_model(
@@ -133,17 +132,9 @@ def _build_ours(arguments: CoordCheckArguments, narrowest: int) -> Build:
 def _build_own(arguments: CoordCheckArguments) -> Build:
     from mutransfer.parametrization import load_build
 
-    _refuse(arguments, OURS, "a model of your own, which sets them itself; leave them out")
+    refuse_given(arguments, OURS, "a model of your own, which sets them itself; leave them out")
     assert arguments.own is not None  # or it would be ours
     return load_build(arguments.own, seeded=True)
-
-
-def _refuse(arguments: CoordCheckArguments, fields: Iterable[str], why: str) -> None:
-    """Raises ValueError on a field that is given and would be ignored."""
-    default = CoordCheckArguments()
-    for name in fields:
-        if getattr(arguments, name) != getattr(default, name):
-            raise ValueError(f"found {name.replace('_', '-')} settings for {why}")
 
 
 def _write(check: CoordCheck, told: str, folder: Path) -> None:

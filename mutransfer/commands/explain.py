@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import tyro
 
-from mutransfer.arguments import one_lr, parse, with_preset
+from mutransfer.arguments import one_lr, parse, refuse_given, refuse_model_width, with_preset
 from mutransfer.checks import one_of
 from mutransfer.config import InitConfig, ModelConfig, OptimizerConfig, SweepConfig
 
@@ -104,9 +104,8 @@ def _build(arguments: ExplainArguments, parametrization: str | None) -> Parametr
 def _build_ours(arguments: ExplainArguments, parametrization: str | None) -> Parametrized:
     from mutransfer.parametrization import build_model
 
-    _refuse(arguments, ("sample", "roles", "init_powers", "device"), "our own model; give --model module:function")
-    if arguments.model.width != ModelConfig.width:
-        raise ValueError(f"found --model.width; wanted --width {arguments.model.width} in its place")
+    refuse_given(arguments, ("sample", "roles", "init_powers", "device"), "our own model; give --model module:function")
+    refuse_model_width(arguments.model, "--width")
     return build_model(
         dataclasses.replace(arguments.model, width=arguments.width),
         "mup" if parametrization is None else parametrization,
@@ -122,7 +121,8 @@ def _build_own(arguments: ExplainArguments, parametrization: str | None) -> Para
     from mutransfer.parametrization.tables import Role
     from mutransfer.parametrization.user_model import load_function
 
-    _refuse(arguments, ("model", "init", "base_depth"), "a model of your own, which sets them itself; leave them out")
+    own = "a model of your own, which sets them itself; leave them out"
+    refuse_given(arguments, ("model", "init", "base_depth"), own)
     assert arguments.own is not None
     build = load_build(arguments.own)
     sample = None if arguments.sample is None else load_function(arguments.sample, "a function without arguments")()
@@ -151,14 +151,6 @@ def _build_own(arguments: ExplainArguments, parametrization: str | None) -> Para
             f"found {type(error).__name__}: {first}, with {arguments.own}; wanted a model that can be built on meta, "
             "without values: give --device cpu"
         ) from error
-
-
-def _refuse(arguments: ExplainArguments, fields: Iterable[str], why: str) -> None:
-    """Raises ValueError on a field that is given and would be ignored."""
-    default = ExplainArguments(arguments.width)
-    for name in fields:
-        if getattr(arguments, name) != getattr(default, name):
-            raise ValueError(f"found {name.replace('_', '-')} settings for {why}")
 
 
 def _pairs(name: str, words: Iterable[str]) -> list[tuple[str, str]]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mutransfer.analysis.range_test import BELOW_EDGE, Ramp, RangeTest, suggest_lrs
-from mutransfer.arguments import parse, with_preset
+from mutransfer.analysis.range_test import BELOW_EDGE, SEEDS, Ramp, RangeTest, suggest_lrs
+from mutransfer.arguments import parse, refuse_model_width, with_preset
 from mutransfer.config import (
     LOSSES,
     Arm,
@@ -50,8 +50,8 @@ class LrRangeTestArguments:
     dtype: str = SweepConfig.dtype
     """float32, bfloat16 (autocast over float32 weights) or float64."""
     data: str = SweepConfig.data
-    """stdlib (the source of Python's standard library), text:PATH, or tokens:PATH (uint16)."""
-    seeds: int = 3
+    """stdlib (the source of Python's standard library), text:PATH, tokens:PATH (uint16), or hf:NAME, as in a sweep."""
+    seeds: int = SEEDS
     """Initializations and orders of the data that are each tested."""
     device: str = SweepConfig.device
     """auto (cuda where there is one), cpu or cuda."""
@@ -87,7 +87,7 @@ def run(words: list[str]) -> None:
     from mutransfer.data import load_corpus
     from mutransfer.diagnostics import range_test_trial
     from mutransfer.files import write_whole
-    from mutransfer.report.files import png, svg
+    from mutransfer.report.files import save_figure
     from mutransfer.report.range_test import RangePanel, range_tests
     from mutransfer.result import read_result
     from mutransfer.sweep.executors import local_device
@@ -100,11 +100,8 @@ def run(words: list[str]) -> None:
     trial = config.trial(arm, arguments.width, arguments.ramp.high, 0)
     corpus = load_corpus(config.data)
     corpus.check(trial.model.context, trial.model.vocab)
-    if result is not None and corpus.fingerprint != result.records[0].data_fingerprint:
-        raise ValueError(
-            f"found {config.data} with fingerprint {corpus.fingerprint}; {result.folder} was made with "
-            f"{result.records[0].data_fingerprint}, wanted the same: restore the data, or sweep again"
-        )
+    if result is not None:
+        result.check_data(corpus.fingerprint)
     device = local_device(arguments.device, config.gpus_per_trial)
     test = range_test_trial(trial, corpus, device, ramp=arguments.ramp, seeds=arguments.seeds)
     optimum = None if result is None else _optimum(result, arm.name, arguments.width)
@@ -112,24 +109,21 @@ def run(words: list[str]) -> None:
     figure = range_tests([panel], f"{LOSSES[config.loss]} per token")
     told = json.dumps(_told(test, optimum, to_json(trial)), indent=1, allow_nan=False)
     folder = Path(arguments.out)
-    folder.mkdir(parents=True, exist_ok=True)
+    _, picture = save_figure("range_test", figure, folder)
     write_whole(folder / "range_test.json", told.encode() + b"\n")
-    write_whole(folder / "range_test.svg", svg("range_test", figure))
-    write_whole(folder / "range_test.png", png(figure))
     if arguments.json:
         print(told)
         return
     console = open_console()
     console.print(_table(test, optimum))
-    console.print(f"{folder / 'range_test.png'}", soft_wrap=True, markup=False, highlight=False)
+    console.print(str(picture), soft_wrap=True)
 
 
 def _asked(arguments: LrRangeTestArguments) -> tuple[SweepConfig, Arm]:
     """The model that the options describe. Raises ValueError where they make no sense."""
     if arguments.arm is not None:
         raise ValueError(f"found --arm {arguments.arm} without --result; wanted --parametrization, or a result")
-    if arguments.model.width != ModelConfig.width:
-        raise ValueError(f"found --model.width; wanted --width {arguments.model.width} in its place")
+    refuse_model_width(arguments.model, "--width")
     config = SweepConfig(
         parametrizations=(arguments.parametrization,),
         widths=(arguments.width,),

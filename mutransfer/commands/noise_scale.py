@@ -53,7 +53,7 @@ def run(words: list[str]) -> None:
     console = open_console()
     last = seen[-1][2]
     for line in (*_found(last, trial, len(seen)), *_scaled(arguments.to_batch, last, trial)):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(line, soft_wrap=True)
     print(write_looks(Path(arguments.out), "noise_scale", trial, rows, figure))
 
 

@@ -99,7 +99,7 @@ def _print_recipe(recipe: Recipe, width: int | None) -> None:
         table.add_row(what, _shown(recipe, what) if known else "?", fact.mark if known else "", fact.source)
     console = open_console()
     print(f"{recipe.title} ({recipe.name}): width {recipe.width}, depth {recipe.depth}")
-    console.print(table, markup=False, highlight=False)
+    console.print(table)
     for line in (recipe.remark, *([] if width is None else _width_lines(recipe, width))):
         print(line, end="\n" if line else "")
     _print_marks(dict.fromkeys(fact.mark for fact in recipe.facts.values() if fact.value is not None))

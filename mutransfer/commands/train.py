@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mutransfer.arguments import parse, with_preset
 from mutransfer.checks import positive
 from mutransfer.commands.trial_arguments import TrialArguments
+from mutransfer.config.execution import validate_execution
 
 if TYPE_CHECKING:
     from mutransfer.config import TrialConfig
@@ -30,6 +31,9 @@ class TrainArguments(TrialArguments):
     """Steps between checkpoints."""
     optimizer_state: bool = True
     """Keep the optimizer's state too; without it the rate warms up again where the run goes on."""
+    execution: str = "auto"
+    """eager, graph (CUDA graphs, on cuda alone), compiled (torch.compile), or auto: on cuda what a measurement there
+    finds fastest over the whole run, on the cpu eager."""
     watch: int | None = None
     """Look at updates, gradients, activations and attention logits every so many steps, such as 20, into watch.jsonl
     and the heat map watch.png; None: nothing is looked at."""
@@ -42,6 +46,7 @@ class TrainArguments(TrialArguments):
         """The run. Raises ValueError on what cannot be run."""
         trial = dataclasses.replace(super().trial(), largest_batch=self.largest_batch)
         trial.validate_growth()
+        validate_execution(self.execution, self.device, None)
         return trial
 
 
@@ -56,12 +61,17 @@ def run(words: list[str]) -> None:
     from mutransfer.data import load_corpus
     from mutransfer.files import write_whole
     from mutransfer.sweep.executors import local_device
-    from mutransfer.training import Checkpoint, train_trial
+    from mutransfer.training import Checkpoint, find_execution, train_trial
 
     arguments = parse("train", TrainArguments, with_preset(words))
     trial = arguments.trial()
     if arguments.watch is not None:
         positive("watch", arguments.watch)
+        if arguments.execution not in ("auto", "eager"):
+            raise ValueError(
+                f"found --watch with --execution {arguments.execution}; wanted eager steps, which can be looked into: "
+                "leave one of them out"
+            )
     elif arguments.tensorboard is not None:
         raise ValueError("found --tensorboard without --watch; wanted steps to look at: give --watch 20")
     corpus = load_corpus(arguments.data)
@@ -71,7 +81,10 @@ def run(words: list[str]) -> None:
         checkpoint = Checkpoint(Path(arguments.checkpoint), arguments.every, arguments.optimizer_state)
     folder, curve = Path(arguments.out), io.BytesIO()
     lines = _Lines(trial, arguments, folder / "watch.jsonl")
-    result = train_trial(trial, corpus, local_device(arguments.device, 1.0), checkpoint, lines)
+    device, mode = local_device(arguments.device, 1.0), arguments.execution
+    if mode == "auto":
+        mode = "eager" if lines.watches else find_execution(trial, corpus, device, most=1).mode
+    result = train_trial(trial, corpus, device, checkpoint, lines, mode)
     print(_outcome(result, trial))
     if lines.watch is not None:
         lines.watch.close()
@@ -91,6 +104,10 @@ class _Lines:
         self.watched = watched
         self.told: int | None = None
         self.watch: Watch | None = None
+
+    @property
+    def watches(self) -> bool:
+        return self.arguments.watch is not None
 
     def __call__(self, cohort: Cohort) -> None:
         from mutransfer.training.batches import batch_at

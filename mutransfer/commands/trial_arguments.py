@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mutransfer.arguments import one_lr
+from mutransfer.arguments import one_lr, refuse_model_width
 from mutransfer.config import InitConfig, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class TrialArguments:
     loss: str = SweepConfig.loss
     """cross_entropy, in nats per token, or squared_error of the outputs against the one-hot target."""
     data: str = SweepConfig.data
-    """stdlib (the source of Python's standard library), text:PATH, or tokens:PATH (uint16)."""
+    """stdlib (the source of Python's standard library), text:PATH, tokens:PATH (uint16), or hf:NAME, as in a sweep."""
     device: str = SweepConfig.device
     """auto (cuda where there is one), cpu or cuda."""
     build: str = SweepConfig.build
@@ -52,8 +52,7 @@ class TrialArguments:
 
     def trial(self) -> TrialConfig:
         """The run. Raises ValueError on what cannot be run."""
-        if self.model.width != ModelConfig.width:
-            raise ValueError(f"found --model.width; wanted --width {self.model.width} in its place")
+        refuse_model_width(self.model, "--width")
         lr = one_lr(self.lr)
         sweep = SweepConfig(
             parametrizations=(self.parametrization,),
@@ -86,7 +85,7 @@ def write_looks(folder: Path, name: str, trial: TrialConfig, rows: Sequence[Mapp
 
     from mutransfer.config import to_json
     from mutransfer.files import write_whole
-    from mutransfer.report.files import png, svg
+    from mutransfer.report.files import save_figure
 
     def known(value: Any) -> Any:
         return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -95,5 +94,4 @@ def write_looks(folder: Path, name: str, trial: TrialConfig, rows: Sequence[Mapp
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "trial.json", json.dumps(to_json(trial), indent=1).encode() + b"\n")
     write_whole(folder / f"{name}.jsonl", ("\n".join(lines) + "\n").encode())
-    write_whole(folder / f"{name}.svg", svg(name, figure))
-    return write_whole(folder / f"{name}.png", png(figure))
+    return save_figure(name, figure, folder)[1]

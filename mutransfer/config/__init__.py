@@ -5,6 +5,7 @@ holds everything that determines the run's result except the data (named by its 
 """
 
 from mutransfer.config.arm import ABLATIONS, AXES, PARAMETRIZATIONS, Arm, one_size
+from mutransfer.config.execution import MODES, Execution, on_cpu
 from mutransfer.config.model import GPT2, LLAMA, PRESETS, ModelConfig
 from mutransfer.config.plain import differing_fields, flat_trial, flatten, sweep_from_json, to_json
 from mutransfer.config.schedule import ScheduleConfig
@@ -18,10 +19,12 @@ __all__ = [
     "GPT2",
     "LLAMA",
     "LOSSES",
+    "MODES",
     "PARAMETRIZATIONS",
     "PRESETS",
     "SCHEMA",
     "Arm",
+    "Execution",
     "InitConfig",
     "ModelConfig",
     "OptimizerConfig",
@@ -32,6 +35,7 @@ __all__ = [
     "differing_fields",
     "flat_trial",
     "flatten",
+    "on_cpu",
     "one_size",
     "sweep_from_json",
     "to_json",

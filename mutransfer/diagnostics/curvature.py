@@ -101,7 +101,8 @@ def largest_eigenvalue(
 
     Returns NaN where a product is not finite.
     """
-    start_N = torch.randn(size, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    draw = torch.Generator().manual_seed(0)
+    start_N = torch.randn(size, dtype=torch.float64, generator=draw, device="cpu").to(device, dtype)
     basis_KN = [start_N / start_N.norm()]
     diagonal: list[float] = []
     beside: list[float] = []

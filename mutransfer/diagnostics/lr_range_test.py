@@ -16,13 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mutransfer.analysis.range_test import Ramp, RangeTest, take_until_it_leaves
+from mutransfer.analysis.range_test import SEEDS, Ramp, RangeTest, take_until_it_leaves
 from mutransfer.checks import positive
 from mutransfer.config import ScheduleConfig, TrialConfig
 from mutransfer.data import Corpus, sample_batch
 from mutransfer.training.trainer import build, make_optimizer, one_thread, train_step
-
-SEEDS = 3
 
 
 def lr_range_test(

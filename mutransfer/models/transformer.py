@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mutransfer.config import ModelConfig
-from mutransfer.models.layers import Embedding, Linear, scaled
+from mutransfer.models.layers import Embedding, Linear, RMSNorm, scaled
 
 
 def make_norm(config: ModelConfig, size: int) -> nn.Module:
     """The norm that the config names, over the last dimension of `size`."""
     if config.norm == "rmsnorm":
-        return nn.RMSNorm(size, elementwise_affine=config.norm_gain)
+        return RMSNorm(size, elementwise_affine=config.norm_gain)
     return nn.LayerNorm(size, elementwise_affine=config.norm_gain, bias=config.bias)
 
 
@@ -46,19 +46,20 @@ class Attention(SubLayer):
         self.value = Linear(config.width, self.kv_heads * self.head_dim, config.bias)
         self.out = Linear(self.heads * self.head_dim, config.width, config.bias)
         gain = config.norm_gain
-        self.query_norm = nn.RMSNorm(self.head_dim, elementwise_affine=gain) if config.qk_norm else nn.Identity()
-        self.key_norm = nn.RMSNorm(self.head_dim, elementwise_affine=gain) if config.qk_norm else nn.Identity()
+        self.query_norm = RMSNorm(self.head_dim, elementwise_affine=gain) if config.qk_norm else nn.Identity()
+        self.key_norm = RMSNorm(self.head_dim, elementwise_affine=gain) if config.qk_norm else nn.Identity()
 
     def forward(self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
         q_BHTD, k_BGTD = self.queries_and_keys(x_BTC, rotation)
         v_BGTD = self._split(self.value(x_BTC), self.kv_heads)
+        grouped = self.kv_heads != self.heads
+        if grouped and q_BHTD.is_cuda and q_BHTD.dtype != torch.bfloat16:
+            # a GPU's one fused kernel for wide numbers takes no groups (pytorch/pytorch#181528): without it the
+            # weights of all pairs would be written out, and kept
+            k_BGTD, v_BGTD = (x.repeat_interleave(self.heads // self.kv_heads, dim=1) for x in (k_BGTD, v_BGTD))
+            grouped = False
         mixed_BHTD = F.scaled_dot_product_attention(
-            q_BHTD,
-            k_BGTD,
-            v_BGTD,
-            is_causal=True,
-            scale=self.attention_scale,
-            enable_gqa=self.kv_heads != self.heads,
+            q_BHTD, k_BGTD, v_BGTD, is_causal=True, scale=self.attention_scale, enable_gqa=grouped
         )
         out: Tensor = self.out(mixed_BHTD.transpose(1, 2).flatten(2))
         return out

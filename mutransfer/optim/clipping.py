@@ -44,9 +44,8 @@ def clip_grad_norm_(parameters: Iterable[tuple[nn.Parameter, float]], max_norm: 
 
 
 def _norm(pairs: list[tuple[Tensor, float]]) -> Tensor:
-    norms = torch._foreach_norm([gradient for gradient, _ in pairs])
-    norm: Any = torch.linalg.vector_norm(
-        torch.stack([norm * mult for norm, (_, mult) in zip(norms, pairs, strict=True)])
-    )
+    # together: one by one they would be as many kernels on a GPU, which the host launches for every slice of a cohort
+    norms = torch._foreach_mul(torch._foreach_norm([gradient for gradient, _ in pairs]), [mult for _, mult in pairs])
+    norm: Any = torch.linalg.vector_norm(torch.stack(norms))
     whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
     return whole

@@ -59,6 +59,13 @@ class Around(Optimizer):
             self.inner.step()
         return loss
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Torch's own moves what is kept of a parameter to where that stands; here so is what is kept of a group."""
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            device = group["params"][0].device
+            group |= {name: value.to(device) for name, value in group.items() if isinstance(value, torch.Tensor)}
+
 
 def evaluated(closure: Callable[[], float] | None) -> float | None:
     """The loss that the closure of a step gives, None without one."""

@@ -151,6 +151,6 @@ def _initialize(parametrized: Parametrized, seed: int) -> None:
         if rules[name].role in MATRICES:
             draw = torch.Generator().manual_seed(name_seed(seed, name))
             # float64 before the scale, so that the tables' gauges agree to the last bits of a float64 model
-            normal = torch.randn(parameter.shape, generator=draw).double()
+            normal = torch.randn(parameter.shape, generator=draw, device="cpu").double()
             with torch.no_grad():
                 parameter.copy_(normal * rules[name].init_std)

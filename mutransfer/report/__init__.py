@@ -1,7 +1,6 @@
 """From results to pictures and pages. No torch, no ray: whoever reads results needs no GPU stack."""
 
 from mutransfer.report.files import save_figures
-from mutransfer.report.html import render, write_report
 from mutransfer.report.provenance import FailedTrial, Provenance
 from mutransfer.report.tables import (
     comparison_table,
@@ -14,6 +13,7 @@ from mutransfer.report.tables import (
     settling_table,
     transfer_table,
 )
+from mutransfer.report.transfer_page import render, write_report
 
 __all__ = [
     "FailedTrial",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mutransfer.analysis import Analysis
-from mutransfer.config.sweep import IDLE
+from mutransfer.config.choices import IDLE
 
 
 class Step(NamedTuple):

@@ -25,12 +25,14 @@ def save_figures(
     analysis: Analysis, frame: pd.DataFrame, folder: Path, confirmations: Sequence[Confirmation] = ()
 ) -> list[Path]:
     """Write each figure as .svg and .png (200 dpi) into `folder`, which is made where it is missing."""
+    drawn = draw(analysis, frame, confirmations)
+    return [path for name, figure in drawn.items() for path in save_figure(name, figure, folder)]
+
+
+def save_figure(name: str, figure: Figure, folder: Path) -> tuple[Path, Path]:
+    """Write a figure as NAME.svg and NAME.png (200 dpi) into `folder`, which is made where it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, figure in draw(analysis, frame, confirmations).items():
-        for kind, data in (("svg", svg(name, figure)), ("png", png(figure))):
-            paths.append(write_whole(folder / f"{name}.{kind}", data))
-    return paths
+    return write_whole(folder / f"{name}.svg", svg(name, figure)), write_whole(folder / f"{name}.png", png(figure))
 
 
 def svg(name: str, figure: Figure) -> bytes:

@@ -1,5 +1,5 @@
 """What the figures of rates draw, as data: a row is one mark. Rates and sizes (widths, or whatever the axis is) are in
-log2 units where they say so, losses in nats per token. Nothing measured is left out; what cannot be known has a row
+log2 units where they say so, losses in their own unit. Nothing measured is left out; what cannot be known has a row
 that says so. The printed figures and the interactive ones draw the same rows."""
 
 from __future__ import annotations

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from mutransfer.analysis.settings import pruning_warning, ranges
-from mutransfer.config import AXES, LOSSES, SweepConfig, flatten
-from mutransfer.report import words
+from mutransfer.config import AXES, LOSSES, SweepConfig
 from mutransfer.report.files import svg
-from mutransfer.report.html import inline, policy, source
+from mutransfer.report.page import inline, render_page
 from mutransfer.report.provenance import Provenance
 from mutransfer.report.settings import best_table, slices
+from mutransfer.report.words import significant
 
 
 def render_search(
@@ -33,26 +32,29 @@ def render_search(
         confirm: the command that confirms the best settings; None where none is fit for it.
         provenance: how it came about.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {name: getattr(words, name) for name in ("number", "plain", "span", "scientific")}
     table = best_table(settings, config)
-    cells = [[f"{each:.4g}" if isinstance(each, float) else each for each in row] for row in table.values.tolist()]
-    return environment.from_string(source("search.html")).render(
-        experiment=config.experiment,
-        axis=AXES[config.axis],
-        size=config.sizes[0],
-        ranges=ranges(config),
-        unit=f"{LOSSES[config.loss]} per token",
-        search=config.search,
-        settings=len(settings),
-        warning=pruning_warning(settings),
-        columns=list(table.columns),
-        best=cells,
-        importances=importances,
-        confirm=confirm,
-        figure=inline("slices", svg("slices", slices(settings, config))),
-        provenance=provenance,
-        config=flatten(provenance.config),
-        policy=policy(),
-        style=Markup(source("page.css")),
-    )
+    cells = [[_cell(each) for each in row] for row in table.values.tolist()]
+    searched = ranges(config)
+    values = {
+        "experiment": config.experiment,
+        "axis": AXES[config.axis],
+        "size": config.sizes[0],
+        "ranges": searched,
+        "importance_columns": [f"#{each.name}" for each in searched],
+        "unit": f"{LOSSES[config.loss]} per token",
+        "search": config.search,
+        "settings": len(settings),
+        "warning": pruning_warning(settings),
+        "columns": list(table.columns),
+        "best": cells,
+        "importances": importances,
+        "confirm": confirm,
+        "figure": inline("slices", svg("slices", slices(settings, config))),
+    }
+    return render_page("search_page.html", provenance, values)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "–"
+    return significant(value) if isinstance(value, float) else str(value)

@@ -25,10 +25,10 @@ LEAVES = 0.75
 
 def best_table(settings: pd.DataFrame, config: SweepConfig, count: int = SHOWN) -> pd.DataFrame:
     """The best settings of `analysis.settings.rank`: place, arm, each hyperparameter, the mean loss and its seeds, the
-    step at which a setting was pruned where any was, and which values lie at the end of their range."""
+    step at which a setting was pruned where any was, and the names of what lies at an end of its range."""
     rows = settings.head(count).copy()
     rows.insert(0, "place", range(1, len(rows) + 1))
-    rows["at an end"] = [", ".join(at_an_end(row, config)) or "–" for _, row in rows.iterrows()]
+    rows["at an end"] = [tuple(at_an_end(row, config)) for _, row in rows.iterrows()]
     rows["diverged"] = rows["diverged"].map(int)
     if settings["pruned"].isna().all():
         return rows.drop(columns="pruned")

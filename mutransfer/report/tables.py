@@ -1,5 +1,5 @@
 """The results as tables: a row per optimum, per arm, per pair of arms, per diverged trial. Numbers, not text; a missing
-number is NaN. Losses and regrets are in nats per token. A page and a terminal show the same ones."""
+number is NaN. Losses and regrets are in the unit of the loss. A page and a terminal show the same ones."""
 
 from __future__ import annotations
 

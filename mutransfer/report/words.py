@@ -36,6 +36,11 @@ def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
     return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
 
 
+def significant(value: float) -> str:
+    """A number with four significant digits; a dash where it is missing."""
+    return f"{value:.4g}" if math.isfinite(value) else "–"
+
+
 def interval(low: float | None, high: float | None, digits: int = 2, signed: bool = False) -> str:
     """Both ends of an interval; a question mark for one that is missing, a dash for both."""
     ends = [number(end, digits, signed) for end in (low, high)]

@@ -1,5 +1,5 @@
 """What the figures of losses at the optimum draw, as data: what size is worth, and what the proxy's rate costs. A row
-is one mark, `log2_size` in octaves, losses and regrets in nats per token."""
+is one mark, `log2_size` in octaves, losses and regrets in the unit of the loss."""
 
 from __future__ import annotations
 

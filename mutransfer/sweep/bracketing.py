@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mutransfer.config import SweepConfig
-from mutransfer.sweep.bracket import MOST_RATES, next_round
-from mutransfer.sweep.known import Losses, Task, spent, standard_error
-from mutransfer.sweep.pairs import MOST_SEEDS
+from mutransfer.sweep.bracket import CLOSE, MOST_RATES, next_round
+from mutransfer.sweep.known import Losses, Task, describe, spent, standard_error
+from mutransfer.sweep.pairs import MOST_SEEDS, expect_pairs
 from mutransfer.sweep.planned import Cell, Point, cell_flops
 from mutransfer.sweep.search import DIVERGED_LOSS, Expected, Histories, Observation, Unit
 
 SEARCH = "bracket"
 
-TYPICAL = (19, 8, 5)
+TYPICAL = (18, 7, 5)
 """Trials at the cheapest sizes, and at every further one, in the mean over planted sweeps (experiments/calibration), to
 the default standard error."""
 
@@ -66,26 +66,42 @@ def propose_round(unit: Unit, histories: Histories) -> list[tuple[Cell, Point]]:
 
 
 def expect_trials(unit: Unit, histories: Histories) -> dict[Cell, Expected]:
-    """As `search.expect`: about as many as in the mean over planted sweeps, at most as many as the budget buys."""
+    """As `search.expect`: about as many as the wanted standard error takes, at most as many as the budget buys."""
     proposed = propose_round(unit, histories)
     if not proposed:
         return {cell: Expected(0, 0) for cell in unit.cells}
-    task, ordered, found = _task(unit), _cheapest_first(unit), {}
-    done = {cell: len(histories[cell.key]) for cell in unit.cells}
-    left = task.budget - sum(done[cell] * task.price(cell.size) for cell in unit.cells)
-    # The variance falls as pairs are added, so that half the standard error takes about four times as many.
-    effort = max(1.0, (SweepConfig.target_se / task.target_se) ** 2)
-    usual = {cell: effort * TYPICAL[min(place, len(TYPICAL) - 1)] - done[cell] for place, cell in enumerate(ordered)}
-    usual_cost = sum(max(0, count) * task.price(cell.size) for cell, count in usual.items())
-    part = min(1.0, left / usual_cost) if usual_cost else 0.0
-    for cell in ordered:
+    task, found = _task(unit), {}
+    seen = _seen({cell: histories[cell.key] for cell in unit.cells})
+    left = task.budget - spent(task, seen)
+    to_come = _expect_further(task, seen, left)
+    for cell in _cheapest_first(unit):
         asked = sum(other == cell for other, _ in proposed)
-        about = max(math.floor(usual[cell] * part), asked)
+        about = max(to_come[cell.size], asked)
         # As if all that is left were spent on the cheapest sizes.
-        most = max(min(MOST_RATES * MOST_SEEDS - done[cell], math.floor(left / task.price(cell.size) + 1e-9)), 0)
+        room = MOST_RATES * MOST_SEEDS - len(histories[cell.key])
+        most = max(min(room, math.floor(left / task.price(cell.size) + CLOSE)), 0)
         left -= most * task.price(cell.size)
         found[cell] = Expected(about, max(about, most))
     return found
+
+
+def _expect_further(task: Task, seen: Mapping[int, Losses], left: float) -> dict[int, int]:
+    """About how many trials are to come at each size, for what is left. Once two sizes have an optimum: pairs by the
+    search's own rule, and what is usual at sizes without a trial. Before: what is usual."""
+    usual = {size: TYPICAL[min(place, len(TYPICAL) - 1)] for place, size in enumerate(task.sizes)}
+    done = {size: len(seen[size]) if size in seen else 0 for size in task.sizes}
+    new = {size: 0 if done[size] else usual[size] for size in task.sizes}
+    known = describe([size for size in task.sizes if size in seen], seen) if seen else {}
+    pairs = expect_pairs(task, known, left - sum(count * task.price(size) for size, count in new.items()))
+    if pairs is not None:
+        wanted = {size: 2.0 * pairs[size] + new[size] for size in task.sizes}
+    else:
+        # The variance falls as pairs are added, so that half the standard error takes about four times as many.
+        effort = max(1.0, (SweepConfig.target_se / task.target_se) ** 2)
+        wanted = {size: max(0.0, effort * usual[size] - done[size]) for size in task.sizes}
+    cost = sum(count * task.price(size) for size, count in wanted.items())
+    part = min(1.0, left / cost) if cost else 0.0
+    return {size: math.floor(count * part + CLOSE) for size, count in wanted.items()}
 
 
 def look_back(unit: Unit, histories: Histories) -> Searched:

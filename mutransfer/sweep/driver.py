@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mutransfer import records
 from mutransfer.config import SweepConfig
+from mutransfer.config.execution import validate_execution
 from mutransfer.records import Record
 from mutransfer.sweep.claim import claim
 from mutransfer.sweep.events import Closed, Listener, Opened, ignore
@@ -118,6 +119,7 @@ def run_sweep(
                 check_own(config)
             executor = open_executor(config, corpus)
             stack.callback(executor.close)
+            validate_execution(config.execution, executor.device, config.cohort_size)  # of `auto` it is known only now
         lock = lock or stack.enter_context(claim(folder, stored))
         with explain_write_errors(folder):
             if origin != stored:

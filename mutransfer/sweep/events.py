@@ -42,9 +42,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Dispatched:
-    """The executor has the trial, or one of the parts that a pruned search trains it in."""
+    """The executor has the trial, or one of the parts that a pruned search trains it in, on a share of a slot."""
 
     trial: PlannedTrial
+    share: float = 1.0
 
 
 @dataclass(frozen=True)

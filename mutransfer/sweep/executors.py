@@ -1,10 +1,14 @@
 """Where trials run. The driver knows only the protocol.
 
-| executor   | trials at once                  | a trial gets                                                    |
-|------------|---------------------------------|-----------------------------------------------------------------|
-| in process | 1                               | this process                                                    |
-| Ray, cpu   | the cluster's CPUs              | one CPU, one thread                                             |
-| Ray, cuda  | what fits on the cluster's GPUs | `gpus_per_trial`, as its own CUDA_VISIBLE_DEVICES; its `cuda:0` |
+| executor   | slots                           | what is trained as one gets                                         |
+|------------|---------------------------------|---------------------------------------------------------------------|
+| in process | 1                               | this process                                                        |
+| Ray, cpu   | the cluster's CPUs              | one CPU, one thread                                                 |
+| Ray, cuda  | the cluster's GPUs              | a GPU or a share of one, as CUDA_VISIBLE_DEVICES; its `cuda:0`      |
+| the same,  | what fits on the cluster's GPUs | `gpus_per_trial`, as CUDA_VISIBLE_DEVICES; its `cuda:0` (the first) |
+| with it    |                                 |                                                                     |
+
+Only the GPUs of the third row are shared, as `mutransfer.sweep.shares` says. Not measured on a GPU.
 """
 
 from __future__ import annotations
@@ -13,17 +17,16 @@ import os
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from mutransfer.config import SweepConfig, TrialConfig
+from mutransfer.config import Execution, SweepConfig, TrialConfig
+from mutransfer.sweep.shapes import Question
 
 if TYPE_CHECKING:
     from mutransfer.data import Corpus
-    from mutransfer.training import TrialResult
-
-MOST_IN_COHORT = 64
-"""Trials that are trained as one at most, where a measurement decides."""
+    from mutransfer.training import Part, TrialResult
 
 
 class Leg(NamedTuple):
@@ -37,50 +40,67 @@ class Leg(NamedTuple):
 Work = Sequence[TrialConfig] | Sequence[Leg]
 """What is trained as one: whole trials, or legs of them that end at one step."""
 
-Run = Callable[[Any, "Corpus", str], "list[TrialResult]"]
-"""Trains `Work` of the kind that it is for."""
+Run = Callable[[Any, "Corpus", str, str], "list[TrialResult]"]
+"""Trains `Work` of the kind that it is for: the work, the corpus, the device, and the kind of step."""
 
 
 class Finished(NamedTuple):
-    """A submission that has ended: its results, or the text of its error, whose first line names it."""
+    """A submission that has ended: its results, the execution that a measurement found, or the text of its error, whose
+    first line names it."""
 
     key: str
     results: list[TrialResult]
     error: str | None
+    execution: Execution | None = None
 
 
 class Executor(Protocol):
-    """Runs submissions of trials that are trained as one, `slots` of them at once, on `device`: cpu or cuda."""
+    """Runs submissions of trials that are trained as one in its `slots`, on `device`: cpu or cuda. A slot can be shared
+    by at most `sharers` submissions."""
 
     slots: int
+    sharers: int
     device: str
 
-    def cohort_size(self, trial: TrialConfig) -> int:
-        """How many trials of this shape one submission should hold, as measured where they run; waits for it."""
+    def measure(self, key: str, trial: TrialConfig, question: Question) -> None:
+        """Start to measure how trials of this shape are best trained, on a whole slot; `key` names it when it has
+        ended."""
 
-    def submit(self, key: str, trials: Work) -> None:
-        """Start a submission; `key` names it when it has ended."""
+    def submit(self, key: str, trials: Work, mode: str, share: Fraction) -> None:
+        """Start a submission of steps of kind `mode`, on a share of a slot; `key` names it when it has ended."""
 
     def next_finished(self) -> Finished:
-        """Wait for any submission to end."""
+        """Wait for any submission, or measurement, to end."""
 
     def close(self) -> None:
         """Kill what still runs."""
 
 
-def train_trials(trials: Sequence[TrialConfig], corpus: Corpus, device: str) -> list[TrialResult]:
+def train_trials(trials: Sequence[TrialConfig], corpus: Corpus, device: str, mode: str) -> list[TrialResult]:
     """`mutransfer.training.train`; torch is loaded in the process that trains, and in no other."""
-    from mutransfer.training import train
-
-    return train(trials, corpus, device)
+    return _train(trials, corpus, device, None, mode)
 
 
-def train_legs(legs: Sequence[Leg], corpus: Corpus, device: str) -> list[TrialResult]:
+def train_legs(legs: Sequence[Leg], corpus: Corpus, device: str, mode: str) -> list[TrialResult]:
     """The same for legs."""
-    from mutransfer.training import Part, train
+    from mutransfer.training import Part
 
     part = Part(legs[0].until, tuple(leg.state for leg in legs))
-    return train([leg.trial for leg in legs], corpus, device, part)
+    return _train([leg.trial for leg in legs], corpus, device, part, mode)
+
+
+def _train(
+    trials: Sequence[TrialConfig], corpus: Corpus, device: str, part: Part | None, mode: str
+) -> list[TrialResult]:
+    import torch
+
+    from mutransfer.training import train
+
+    try:
+        return train(trials, corpus, device, part, mode)
+    finally:
+        if device.startswith("cuda"):
+            torch.cuda.empty_cache()  # What this process would keep for its next trials, others on the GPU may need.
 
 
 def training_of(config: SweepConfig) -> Run:
@@ -88,39 +108,44 @@ def training_of(config: SweepConfig) -> Run:
     return train_trials if config.prune == "none" else train_legs
 
 
-def measure_cohort(trial: TrialConfig, corpus: Corpus, device: str) -> int:
-    """`mutransfer.training.cohort_size`, in the process that trains."""
-    from mutransfer.training import cohort_size
+def measure_execution(trial: TrialConfig, corpus: Corpus, device: str, question: Question) -> Execution:
+    """`mutransfer.training.find_execution`, in the process that trains."""
+    from mutransfer.training import find_execution
 
-    return cohort_size(trial, corpus, device, MOST_IN_COHORT)
+    return find_execution(trial, corpus, device, question.most, question.modes)
 
 
 class InProcess:
     """One submission after another in this process."""
 
-    slots = 1
+    slots = sharers = 1
 
     def __init__(self, run: Run, corpus: Corpus, device: str) -> None:
         self.device = device
         self._run = run
         self._corpus = corpus
-        self._waiting: deque[tuple[str, Work]] = deque()
+        self._waiting: deque[tuple[str, Callable[[], list[TrialResult] | Execution]]] = deque()
 
-    def cohort_size(self, trial: TrialConfig) -> int:
-        return 1 if self.device == "cpu" else measure_cohort(trial, self._corpus, self.device)
+    def measure(self, key: str, trial: TrialConfig, question: Question) -> None:
+        self._waiting.append((key, lambda: measure_execution(trial, self._corpus, self.device, question)))
 
-    def submit(self, key: str, trials: Work) -> None:
-        self._waiting.append((key, trials))
+    def submit(self, key: str, trials: Work, mode: str, share: Fraction) -> None:
+        self._waiting.append((key, lambda: self._run(trials, self._corpus, self.device, mode)))
 
     def next_finished(self) -> Finished:
-        key, trials = self._waiting.popleft()
+        key, work = self._waiting.popleft()
         try:
-            return Finished(key, self._run(trials, self._corpus, self.device), None)
+            return ended(key, work())
         except Exception as error:
             return Finished(key, [], describe_error(error, traceback.format_exc()))
 
     def close(self) -> None:
         self._waiting.clear()
+
+
+def ended(key: str, found: list[TrialResult] | Execution) -> Finished:
+    """A submission, or a measurement, that has ended well."""
+    return Finished(key, [], None, found) if isinstance(found, Execution) else Finished(key, found, None)
 
 
 def describe_error(error: BaseException, trace: str) -> str:
@@ -155,28 +180,33 @@ def local_gpus() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def local_device(device: str, gpus_per_trial: float) -> str:
+def gpus_of_slot(gpus_per_trial: float | None) -> float:
+    """GPUs of a slot on cuda: those asked for each trial, else one."""
+    return 1.0 if gpus_per_trial is None else gpus_per_trial
+
+
+def local_device(device: str, gpus_per_trial: float | None) -> str:
     """`auto` resolved to cuda or cpu on this machine. Raises ValueError if a trial's GPUs are not there."""
     if device == "cpu":
         return "cpu"
-    gpus = local_gpus()
-    if gpus == 0 and may_use_cpu(device, gpus_per_trial):
+    gpus, wanted = local_gpus(), gpus_of_slot(gpus_per_trial)
+    if gpus == 0 and may_use_cpu(device, wanted):
         return "cpu"
-    check_gpus(gpus, gpus, gpus_per_trial)
+    check_gpus(gpus, gpus, wanted)
     return "cuda"
 
 
 def local_slots(config: SweepConfig) -> int:
-    """Trials that this machine runs at once. Raises ValueError if a trial's GPUs are not there."""
+    """Slots of this machine. Raises ValueError if a trial's GPUs are not there."""
     if config.executor == "inprocess":
         return 1
     if local_device(config.device, config.gpus_per_trial) == "cpu":
         return usable_cpus()
-    return gpu_slots(local_gpus(), config.gpus_per_trial)
+    return gpu_slots(local_gpus(), gpus_of_slot(config.gpus_per_trial))
 
 
 def gpu_slots(gpus: float, gpus_per_trial: float) -> int:
-    """Trials that fit on the GPUs of one machine at once."""
+    """Trials of so many GPUs, or of a fraction of one, that fit on the GPUs of one machine at once."""
     return int(gpus) * int(1 / gpus_per_trial + 1e-9) if gpus_per_trial <= 1 else int(gpus // gpus_per_trial)
 
 

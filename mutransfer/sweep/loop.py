@@ -1,7 +1,9 @@
 """The loop of a driver: asks, dispatches, records, tells. It alone touches the study and the records.
 
 Trials of one shape that are ready together are handed out as cohorts, which the executor trains as one: never so large
-that a slot stays idle. A cohort that ends in an error is tried again trial by trial, so that one takes no other down.
+that a slot stays idle. Cohorts that do not fill a GPU share it, as many as fit. A cohort that ends in an error is tried
+again trial by trial, each on a GPU of its own, so that one takes no other down. How many trials fill a GPU is measured
+there, a submission like any other.
 
 For each trial, in this order: a line in the journal, the dispatch, the curve, the record (fsynced), the journal again.
 A kill between any two of them loses no record and leads to no second one: what is recorded is never dispatched again.
@@ -11,13 +13,15 @@ A trial of a pruned search is dispatched for each part of its run, and its state
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from mutransfer import records
-from mutransfer.config import SweepConfig
+from mutransfer.config import Execution, SweepConfig
 from mutransfer.records import Record
 from mutransfer.sweep.events import Appended, Asked, Dispatched, Failed, Listener, Revised, Told
 from mutransfer.sweep.executors import Executor, Finished
@@ -26,9 +30,11 @@ from mutransfer.sweep.halving import Halving
 from mutransfer.sweep.journal import Journal
 from mutransfer.sweep.lock import DriverLock
 from mutransfer.sweep.planned import PlannedTrial, plan_trial
-from mutransfer.sweep.ready import Cohort, Ready
+from mutransfer.sweep.ready import Handout, Ready
 from mutransfer.sweep.recording import installed_versions, make_record
 from mutransfer.sweep.search import Observation, Unit, expect, observe, propose
+from mutransfer.sweep.shapes import question, settled
+from mutransfer.sweep.shares import WHOLE, Slots
 
 if TYPE_CHECKING:
     from mutransfer.data import Corpus
@@ -49,6 +55,13 @@ class Search:
     unit: Unit
     under_way: int = 0
     failed: bool = False
+
+
+class Submission(NamedTuple):
+    """What the executor has, and the time at which it was handed out, seconds."""
+
+    handout: Handout
+    since: float
 
 
 class Loop:
@@ -72,8 +85,9 @@ class Loop:
         self.searches, self.halving = searches, halving
         self.search_of = {cell: search for search in searches for cell in search.unit.cells}
         self.versions = installed_versions()
-        self.ready = Ready(config.cohort_size, executor.cohort_size)
-        self.running: dict[str, Cohort] = {}
+        self.slots = Slots(executor.slots, executor.sharers)
+        self.ready = Ready(config.cohort_size, partial(settled, config, executor.device, executor.sharers))
+        self.running: dict[str, Submission] = {}
         self.ran = self.diverged = 0
         self.busy_s = self.wall_s = 0.0
         self.failures: list[str] = []
@@ -81,7 +95,7 @@ class Loop:
 
     @property
     def busy(self) -> float | None:
-        """The part of the slots' time in which they had something to run."""
+        """The part of the slots' time in which they had something to run; a share of a slot counts as such."""
         return self.busy_s / (self.wall_s * self.executor.slots) if self.wall_s else None
 
     def run(self, interrupts: Sequence[int]) -> None:
@@ -92,8 +106,8 @@ class Loop:
         while self.ready or self.running:
             if interrupts:
                 raise KeyboardInterrupt
-            while self.ready and len(self.running) < self.executor.slots:
-                self.dispatch(self.ready.take(self.executor.slots - len(self.running)))
+            while (handout := self.ready.take(self.slots)) is not None:
+                self.dispatch(handout)
             self.announce()
             self.finish(self.executor.next_finished())
             self.wall_s = time.monotonic() - start
@@ -116,14 +130,19 @@ class Loop:
         if search.unit.config.search == "bracket":  # the others knew it from the start
             self.listener(Revised(expect(search.unit, self.histories)))
 
-    def dispatch(self, cohort: list[PlannedTrial]) -> None:
-        for trial in cohort:
+    def dispatch(self, handout: Handout) -> None:
+        trials, mode, share, _ = handout
+        key = trials[0].trial_id
+        self.running[key] = Submission(handout, time.monotonic())
+        if mode is None:
+            self.executor.measure(key, trials[0].config, question(self.config, self.executor.sharers))
+            return
+        for trial in trials:
             self.ask(trial)
-        self.running[cohort[0].trial_id] = Cohort(cohort, time.monotonic())
-        trials = [trial.config for trial in cohort]
-        self.executor.submit(cohort[0].trial_id, trials if self.halving is None else self.halving.legs(cohort))
-        for trial in cohort:
-            self.listener(Dispatched(trial))
+        work = [trial.config for trial in trials] if self.halving is None else self.halving.legs(trials)
+        self.executor.submit(key, work, mode, share)
+        for trial in trials:
+            self.listener(Dispatched(trial, float(share)))
 
     def ask(self, trial: PlannedTrial) -> None:
         """Enter a trial into the journal, where that has not been done."""
@@ -133,14 +152,21 @@ class Loop:
             self.listener(Asked(trial))
 
     def announce(self) -> None:
-        under_way = [trial.trial_id for cohort, _ in self.running.values() for trial in cohort]
+        handouts = [handout for handout, _ in self.running.values()]
+        under_way = [trial.trial_id for each in handouts if each.mode is not None for trial in each.trials]
         with explain_write_errors(self.folder):
-            self.lock.announce(under_way, self.executor.slots)
+            # Where slots are shared more run at once, each for longer: whoever reckons when they end must know.
+            self.lock.announce(under_way, max(self.executor.slots, len(handouts)))
 
     def finish(self, finished: Finished) -> None:
-        cohort, since = self.running.pop(finished.key)
-        self.busy_s += time.monotonic() - since
-        if finished.error is not None and len(cohort) > 1:
+        handout, since = self.running.pop(finished.key)
+        self.busy_s += (time.monotonic() - since) * float(handout.share)
+        self.slots.give(handout.slot, handout.share)
+        cohort = handout.trials
+        if handout.mode is None:
+            self.learn(cohort[0], finished)
+            return
+        if finished.error is not None and (len(cohort) > 1 or handout.share < WHOLE):
             self.ready.part(cohort)
             return
         results: Sequence[TrialResult | None] = finished.results if finished.error is None else [None]
@@ -152,6 +178,17 @@ class Loop:
             # A round with a failure stays unfinished: its search goes on when the same command runs again.
             if search.under_way == 0 and not search.failed:
                 self.refill(search)
+
+    def learn(self, trial: PlannedTrial, finished: Finished) -> None:
+        """Take in what was measured of a trial's shape."""
+        execution = finished.execution
+        if execution is None:
+            reason = (finished.error or "").partition("\n")[0]
+            warnings.warn(f"cohorts could not be measured ({reason}); training one by one", stacklevel=2)
+            execution = Execution()
+        if self.config.execution != "auto":
+            execution = execution._replace(mode=self.config.execution)
+        self.ready.learn(trial.config, execution)
 
     def settle(self, trial: PlannedTrial, result: TrialResult | None, error: str | None) -> None:
         """Take in how a trial, or a part of it, ended."""

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mutransfer.analysis.line import located, slope_weights
-from mutransfer.analysis.optimum import FLAT
+from mutransfer.analysis.curve import Array
+from mutransfer.analysis.line import located, slope_weights, weights_along
+from mutransfer.analysis.optimum import FLAT, curvatures
 from mutransfer.analysis.quartic import TYPICAL_CURVATURE
 from mutransfer.sweep.known import Ask, Size, Task
 
@@ -42,20 +43,48 @@ def repeat(task: Task, known: Mapping[int, Size], left: float) -> list[Ask]:
     if len(interior) < 2:
         return []
     joint, weights = located(interior), slope_weights(interior)
-    covariance = joint.noise + joint.shape
+    seeds = {each.size: len(known[each.size].repeated) for each in interior}
+    wanted = _choose(task, weights, joint.noise + joint.shape, seeds, left, PAIRS_AT_ONCE)
+    return [ask for size, count in wanted.items() for ask in new_pairs(task, known, size, count)]
+
+
+def expect_pairs(task: Task, known: Mapping[int, Size], left: float) -> dict[int, int] | None:
+    """How many pairs are to come at each size; None where fewer than two sizes have an optimum to tell it from.
+
+    A size that has none yet is put on the line, its curve as sure as the others' and its one seed as noisy as theirs.
+    """
+    interior = [known[size].optimum for size in sorted(known) if known[size].optimum.interior]
+    if len(interior) < 2:
+        return None
+    joint, seeds = located(interior), {each.size: len(known[each.size].repeated) for each in interior}
+    new = [size for size in task.sizes if size not in seeds]
+    then, old = joint.planned(1.0, np.zeros(len(new))), len(interior)
+    noise = then.noise.copy()
+    of_a_seed = float(np.mean(np.diag(joint.noise) * np.maximum(1, list(seeds.values()))))
+    noise[range(old, old + len(new)), range(old, old + len(new))] = of_a_seed
+    seeds |= dict.fromkeys(new, 1)
+    weights = weights_along(np.log2(list(seeds)))
+    return _choose(task, weights, noise + then.shape, seeds, left, len(seeds) * MOST_SEEDS)
+
+
+def _choose(
+    task: Task, weights: Array, covariance: Array, seeds: Mapping[int, int], left: float, most: int
+) -> dict[int, int]:
+    """New pairs, at most so many, each at the size where it narrows the slope most for its cost, until that is expected
+    to be as sure as wanted. `weights` and `covariance` of the optima, as `seeds` has their sizes."""
     variance = float(weights @ covariance @ weights)
-    parts = {each.size: float(part) for each, part in zip(interior, weights**2 * np.diag(covariance), strict=True)}
-    seeds = {size: len(known[size].repeated) for size in parts}
-    wanted = dict.fromkeys(parts, 0)
-    for _ in range(PAIRS_AT_ONCE):
-        free = [size for size in parts if seeds[size] < MOST_SEEDS and 2 * task.price(size) <= left]
+    parts = {size: float(part) for size, part in zip(seeds, weights**2 * np.diag(covariance), strict=True)}
+    wanted = dict.fromkeys(seeds, 0)
+    for _ in range(most):
+        repeated = {size: seeds[size] + wanted[size] for size in seeds}
+        free = [size for size in parts if repeated[size] < MOST_SEEDS and 2 * task.price(size) <= left]
         if variance <= task.target_se**2 or not free:
             break
-        size = max(free, key=lambda each: (parts[each] / (seeds[each] + 1) / task.price(each), -each))
-        variance -= parts[size] / (seeds[size] + 2)
-        parts[size] *= (seeds[size] + 1) / (seeds[size] + 2)
-        seeds[size], wanted[size], left = seeds[size] + 1, wanted[size] + 1, left - 2 * task.price(size)
-    return [ask for size, count in wanted.items() for ask in new_pairs(task, known, size, count)]
+        size = max(free, key=lambda each: (parts[each] / (repeated[each] + 1) / task.price(each), -each))
+        variance -= parts[size] / (repeated[size] + 2)
+        parts[size] *= (repeated[size] + 1) / (repeated[size] + 2)
+        wanted[size], left = wanted[size] + 1, left - 2 * task.price(size)
+    return wanted
 
 
 def _weighing(rates: list[float], center: float) -> list[float]:
@@ -77,11 +106,7 @@ def new_pairs(task: Task, known: Mapping[int, Size], size: int, count: int) -> l
     own = known[size]
     if count and (own.optimum.quartic is None or own.optimum.quartic.minimum is None):
         return whole_seed(size, own)
-    bends = [
-        each.optimum.quartic.derivative(each.optimum.log2_lr, 2) / 2
-        for each in known.values()
-        if each.optimum.interior and each.optimum.quartic is not None
-    ]
+    bends = curvatures(each.optimum for each in known.values())
     bend = math.exp(float(np.mean(np.log(bends)))) if bends else TYPICAL_CURVATURE
     reach = min(max(math.sqrt(max(PAIR_EXCESS, own.sigma / DISCREPANCY) / bend), PAIR_REACH[0]), PAIR_REACH[1])
     center = own.optimum.log2_lr

@@ -13,6 +13,7 @@ from mutransfer.sweep.cost import count_params, counted_flops
 from mutransfer.sweep.planned import Cell, PlannedTrial, cell_flops, cells, plan_trial
 from mutransfer.sweep.rungs import part_trained
 from mutransfer.sweep.search import check, expect, group_by_cell, propose, units
+from mutransfer.sweep.shapes import asked_mode
 
 if TYPE_CHECKING:
     from mutransfer.data import Corpus
@@ -115,18 +116,19 @@ def time_trials(config: SweepConfig, corpus: Corpus, device: str, run: Run) -> d
     """
     timings: dict[Cell, float] = {}
     timed: dict[float, float] = {}
+    mode = asked_mode(config)
     for cell in cells(config):
         flops = cell_flops(config, cell)
         if flops not in timed:
             trial = config.trial(cell.arm, cell.size, min(config.lrs), 0)
-            walls = [_time_run(trial, steps, corpus, device, run) for steps in (SHORT, SHORT, LONG)]
+            walls = [_time_run(trial, steps, corpus, device, mode, run) for steps in (SHORT, SHORT, LONG)]
             step = max(0.0, walls[2] - walls[1]) / (LONG - SHORT)
             timed[flops] = walls[1] + step * (trial.steps - SHORT)
         timings[cell] = timed[flops]
     return timings
 
 
-def _time_run(trial: TrialConfig, steps: int, corpus: Corpus, device: str, run: Run) -> float:
+def _time_run(trial: TrialConfig, steps: int, corpus: Corpus, device: str, mode: str, run: Run) -> float:
     short = dataclasses.replace(trial, steps=steps, schedule=dataclasses.replace(trial.schedule, warmup=0))
-    (result,) = run([short], corpus, device)
+    (result,) = run([short], corpus, device, mode)
     return result.wall_s

@@ -14,7 +14,7 @@ from rich.table import Table
 from mutransfer.config import AXES
 from mutransfer.records import Record, trained_part
 from mutransfer.sweep.cost import seconds_left
-from mutransfer.sweep.events import Appended, Closed, Event, Failed, Listener, Opened, Revised
+from mutransfer.sweep.events import Appended, Closed, Dispatched, Event, Failed, Listener, Opened, Revised
 from mutransfer.sweep.planned import Cell
 from mutransfer.sweep.search import Expected
 
@@ -38,6 +38,7 @@ class Tally:
         self.done_in: Counter[tuple[str, int]] = Counter()
         self._flops: dict[tuple[str, int], float] = {}
         self.axis = "width"
+        self._shares: defaultdict[str, float] = defaultdict(lambda: 1.0)
         self._wall: defaultdict[tuple[str, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._losses: defaultdict[tuple[str, int], dict[float, list[float | None]]] = defaultdict(dict)
 
@@ -52,9 +53,11 @@ class Tally:
                 self._count(record)
         elif isinstance(event, Revised):
             self._expect(event.to_run)
+        elif isinstance(event, Dispatched):
+            self._shares[event.trial.trial_id] = event.share
         elif isinstance(event, Appended):
             self._ended(event.trial.cell)
-            self._count(event.record)
+            self._count(event.record, self._shares[event.record.trial_id])
         elif isinstance(event, Failed):
             self._ended(event.trial.cell)
             self.failed += 1
@@ -92,14 +95,15 @@ class Tally:
         self.remaining[cell] = max(0, self.remaining[cell] - 1)
         self._most[cell] = max(0, self._most[cell] - 1)
 
-    def _count(self, record: Record) -> None:
+    def _count(self, record: Record, share: float = 1.0) -> None:
+        """`share`: of the slot that it had; others took their time from the rest."""
         cell = record.arm, getattr(record, self.axis)
         self.done += 1
         self.done_in[cell] += 1
         self.diverged += record.diverged
         self.pruned += record.pruned_step is not None
         wall = self._wall[cell]
-        wall[0] += record.wall_s
+        wall[0] += share * record.wall_s
         wall[1] += trained_part(record)
         loss = None if record.diverged or record.pruned_step is not None else record.final_loss
         self._losses[cell].setdefault(record.lr, []).append(loss)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import warnings
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -17,11 +18,15 @@ from mutransfer.sweep.executors import (
     Work,
     check_gpus,
     describe_error,
+    ended,
     gpu_slots,
+    gpus_of_slot,
     may_use_cpu,
-    measure_cohort,
+    measure_execution,
     usable_cpus,
 )
+from mutransfer.sweep.shapes import Question
+from mutransfer.sweep.shares import WHOLE
 
 if TYPE_CHECKING:
     from mutransfer.data import Corpus
@@ -30,6 +35,9 @@ if TYPE_CHECKING:
 RETRIES = 3
 """How often a submission runs again because its worker was killed. Errors of its own are never tried again."""
 
+PRECISION = 10**4
+"""The least part of a GPU that Ray knows is one of so many. It rounds, so that six sixths would be more than a GPU."""
+
 KNOCK = 3.0
 """Seconds that a cluster's head has to answer a TCP connection; Ray itself would try for minutes."""
 
@@ -37,14 +45,16 @@ KNOCK = 3.0
 class RayCluster:
     """One Ray task per submission; the corpus lies in the object store once."""
 
-    def __init__(self, run: Run, corpus: Corpus, device: str, gpus_per_trial: float, gpus: int | None = None) -> None:
+    def __init__(
+        self, run: Run, corpus: Corpus, device: str, gpus_per_trial: float | None, gpus: int | None = None
+    ) -> None:
         """Join this process's Ray, or start one that ends with it.
 
         Args:
             run: trains a submission; must be importable where the tasks run.
             corpus: its arrays are read-only in the tasks.
             device: auto (cuda where the cluster has it), cpu or cuda.
-            gpus_per_trial: GPUs, or the fraction of one, of a submission on cuda.
+            gpus_per_trial: GPUs, or the fraction of one, of every submission on cuda; None: one, or a share of it.
             gpus: how many GPUs to believe in on this machine; None: as many as there are.
 
         Raises ValueError if no trial could ever run there.
@@ -57,46 +67,58 @@ class RayCluster:
         try:
             nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
             on_nodes = [node["GPU"] for node in nodes if "GPU" in node]
-            self.device = resolve_device(device, on_nodes, gpus_per_trial, believe=gpus is not None)
+            self._gpus = gpus_of_slot(gpus_per_trial)
+            self.device = resolve_device(device, on_nodes, self._gpus, believe=gpus is not None)
         except BaseException:
             self.close()
             raise
+        self.sharers = 1
         if self.device == "cpu":
             self.slots = int(sum(node["CPU"] for node in nodes if "CPU" in node))
             options: dict[str, Any] = {"num_cpus": 1}
         else:
-            self.slots = sum(gpu_slots(count, gpus_per_trial) for count in on_nodes)
+            self.slots = sum(gpu_slots(count, self._gpus) for count in on_nodes)
+            if gpus_per_trial is None:
+                self.sharers = most_sharers(nodes)
             # A process keeps the GPU it first used. With one GPU that is always the right one, and starting torch and
-            # CUDA anew for each trial can be saved; with several a worker must end with its trial.
-            options = {"num_cpus": 0, "num_gpus": gpus_per_trial, "max_calls": 0 if sum(on_nodes) == 1 else 1}
+            # CUDA anew for each trial can be saved; with several a worker must end with its trial. This is said here,
+            # as Ray takes it from nowhere else; num_gpus it takes from each submission.
+            options = {"num_cpus": 0, "max_calls": 0 if sum(on_nodes) == 1 else 1}
 
-        def submission(trials: Work, corpus: Corpus, task_device: str) -> list[TrialResult]:
+        def submission(trials: Work, corpus: Corpus, task_device: str, mode: str) -> list[TrialResult]:
             # As plain data: the class of the results would load torch in the driver.
-            return [cast("TrialResult", SimpleNamespace(**vars(result))) for result in run(trials, corpus, task_device)]
+            results = run(trials, corpus, task_device, mode)
+            return [cast("TrialResult", SimpleNamespace(**vars(result))) for result in results]
 
-        # num_gpus belongs here: given later, as an option, it would not end the workers.
         self._run = ray.remote(max_retries=RETRIES, retry_exceptions=False, **options)(submission)
-        self._measure = ray.remote(max_retries=RETRIES, retry_exceptions=False, **options)(measure_cohort)
+        self._measure = ray.remote(max_retries=RETRIES, retry_exceptions=False, **options)(measure_execution)
         self._corpus = ray.put(corpus)
 
-    def cohort_size(self, trial: TrialConfig) -> int:
-        if self.device == "cpu":
-            return 1
-        try:
-            return int(self._ray.get(self._measure.remote(trial, self._corpus, "cuda:0")))
-        except self._ray.exceptions.RayError as error:
-            warnings.warn(f"cohorts could not be measured ({error}); training one by one", stacklevel=2)
-            return 1
+    def measure(self, key: str, trial: TrialConfig, question: Question) -> None:
+        task = self._on(self._measure, WHOLE)
+        self._running[task.remote(trial, self._corpus, self._task_device, question)] = key
 
-    def submit(self, key: str, trials: Work) -> None:
-        task_device = "cuda:0" if self.device == "cuda" else "cpu"
-        self._running[self._run.remote(trials, self._corpus, task_device)] = key
+    def submit(self, key: str, trials: Work, mode: str, share: Fraction) -> None:
+        # Ray chooses the GPU, as `Slots.take` does: the fullest that has room. Where two tasks end before the driver
+        # has heard of the first, or on several machines, it may choose another one; what the driver thought would fit
+        # then waits in Ray until it does.
+        task = self._on(self._run, share)
+        self._running[task.remote(trials, self._corpus, self._task_device, mode)] = key
+
+    def _on(self, task: Any, share: Fraction) -> Any:
+        if self.device == "cpu":
+            return task
+        return task.options(num_gpus=self._gpus if share == WHOLE else int(share * PRECISION) / PRECISION)
+
+    @property
+    def _task_device(self) -> str:
+        return "cuda:0" if self.device == "cuda" else "cpu"
 
     def next_finished(self) -> Finished:
         (done,), _ = self._ray.wait(list(self._running), num_returns=1)
         key = self._running.pop(done)
         try:
-            return Finished(key, self._ray.get(done), None)
+            return ended(key, self._ray.get(done))
         except self._ray.exceptions.RayTaskError as error:
             return Finished(key, [], describe_error(error.cause, str(error)))
         except self._ray.exceptions.RayError as error:
@@ -143,9 +165,9 @@ def start(gpus: int | None) -> None:
 
 def _join(ray: Any, address: str) -> None:
     try:
-        if address != "auto":
-            host = urlsplit("//" + address.rpartition("://")[2])
-            socket.create_connection((host.hostname, host.port), KNOCK).close()
+        found = _find_cluster() if address == "auto" else address
+        host = urlsplit("//" + found.rpartition("://")[2])
+        socket.create_connection((host.hostname, host.port), KNOCK).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:  # Ray has all three for a cluster that it cannot join.
         reason = str(error).strip().partition("\n")[0]
@@ -153,6 +175,18 @@ def _join(ray: Any, address: str) -> None:
             f"found no Ray cluster at RAY_ADDRESS={address} ({reason}); wanted one: start it with `ray start --head`, "
             "or unset RAY_ADDRESS"
         ) from error
+
+
+def _find_cluster() -> str:
+    """Where `auto` leads: the file of the last `ray start` may name a cluster that is long gone."""
+    from ray._private.services import canonicalize_bootstrap_address
+
+    return str(canonicalize_bootstrap_address("auto"))
+
+
+def most_sharers(nodes: Sequence[Mapping[str, float]]) -> int:
+    """Submissions that a GPU can hold: each needs a CPU of its machine, to launch from."""
+    return max(1, min(int(node["CPU"] // node["GPU"]) if "CPU" in node else 1 for node in nodes if "GPU" in node))
 
 
 def resolve_device(device: str, on_nodes: list[float], gpus_per_trial: float, believe: bool) -> str:

@@ -95,6 +95,7 @@ def make_record(
         started=result.started,
         config=json.loads(json.dumps(dataclasses.asdict(training))),
         pruned_step=pruned_step,
+        execution=result.execution,
     )
 
 

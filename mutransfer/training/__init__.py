@@ -1,8 +1,8 @@
 """Training runs."""
 
 from mutransfer.training.checkpoint import Checkpoint
-from mutransfer.training.memory import cohort_size
+from mutransfer.training.execution import find_execution
 from mutransfer.training.part import Part
 from mutransfer.training.trainer import TrialResult, train, train_trial
 
-__all__ = ["Checkpoint", "Part", "TrialResult", "cohort_size", "train", "train_trial"]
+__all__ = ["Checkpoint", "Part", "TrialResult", "find_execution", "train", "train_trial"]

@@ -41,7 +41,7 @@ def _draw(
     seeds = list(dict.fromkeys(trial.seed for trial in trials))
     drawn = [[sample_batch(corpus.train, seed, step, batch_size, model.context) for seed in seeds] for step in steps]
     tokens_SUBT1 = torch.from_numpy(np.array(drawn))
-    seed_K = torch.tensor([seeds.index(trial.seed) for trial in trials])
+    seed_K = torch.tensor([seeds.index(trial.seed) for trial in trials], device="cpu")
     if device.startswith("cuda"):
         tokens_SUBT1, seed_K = (x.pin_memory().to(device, non_blocking=True) for x in (tokens_SUBT1, seed_K))
     for tokens_UBT1 in tokens_SUBT1:

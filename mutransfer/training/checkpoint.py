@@ -8,7 +8,7 @@
 | random numbers | nothing: initial values depend on (seed, name), what a step draws on (seed, step) |
 | the losses so far | all of them: divergence and final_loss are read off the whole curve |
 
-The same bits are those of the same device and the same versions of the libraries.
+The same bits are those of a CPU and the same versions of the libraries; on a GPU some sums have no fixed order.
 """
 
 from __future__ import annotations
@@ -181,14 +181,15 @@ def _take_up(each: Slice, saved: dict[str, Any], step: int) -> None:
 
 
 def _load(optimizer: torch.optim.Optimizer, kept: dict[str, Any]) -> None:
-    """Torch's own casts all that is kept of a parameter to its type; nadam has a float32 product beside float64."""
+    """Torch's own takes all that is kept of a parameter to its type and device; nadam has a float32 product beside
+    float64, on the host, who would wait for it at every step."""
     optimizer.load_state_dict(kept)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for place, state in kept["state"].items():
         own = optimizer.state[parameters[place]]
         for name, value in state.items():
-            if isinstance(value, torch.Tensor) and value.dtype != own[name].dtype:
-                own[name] = value.to(own[name].device)
+            if isinstance(value, torch.Tensor) and value.ndim == 0 and name != "step":
+                own[name] = value
 
 
 def _to_bytes(

@@ -36,6 +36,7 @@ from mutransfer.parametrization import Parametrized
 from mutransfer.parametrization.sources import seeded
 from mutransfer.training.attention import FoldedAttention
 from mutransfer.training.divergence import find_divergence
+from mutransfer.training.graph import AGAIN, WARM_UP, Graph
 from mutransfer.training.losses import training_loss
 from mutransfer.training.stack import Stack
 
@@ -68,10 +69,11 @@ class Slice:
     curve: Curve = field(default_factory=Curve)
     rewarm_from: int | None = None
 
-    def update(self, step: int) -> None:
-        """Clip, set the rates (and momenta) of the step and update, from the gradients that are there."""
+    def update(self, step: int, clipped: bool = False) -> None:
+        """Clip, unless that is done, set the rates (and momenta) of the step and update, from the gradients that are
+        there."""
         config = self.trial.optimizer
-        if config.clip_norm is not None:
+        if config.clip_norm is not None and not clipped:
             self.built.clip_grad_norm_(config.clip_norm)
         factor = growth_at(self.trial, step, self.curve.losses).factor
         if self.rewarm_from is not None:
@@ -87,14 +89,17 @@ class Cohort:
     """Trials in training: all that changes from step to step, and all that going on later would need.
 
     `slices` are those still training, `step` the steps they have made. Without a stack there is one, and its model is
-    called as it is.
+    called as it is, or as `compiled`. `graphs`: whether forward and backward are recorded and replayed.
     """
 
     slices: list[Slice]
     stack: Stack | None
     step: int = 0
+    compiled: Callable[[Tensor], Tensor] | None = None
+    graphs: bool = False
+    graph: Graph | None = None
     around: Callable[[int], contextlib.AbstractContextManager[Any]] | None = None
-    """Of a cohort without a stack: within what each step happens, and whose `loss` is told (`Watch.step`)."""
+    """Of a cohort without a stack: within what each step happens, eagerly, and whose `loss` is told (`Watch.step`)."""
 
     def advance(self, tokens_KBT1: Tensor) -> Tensor:
         """One update of every slice on its own sequences; returns the plain losses (K) before it, detached.
@@ -109,9 +114,12 @@ class Cohort:
         return plain_K
 
     def _advance(self, tokens_KBT1: Tensor) -> Tensor:
-        plain_K = self._differentiate_one(tokens_KBT1) if self.stack is None else self._differentiate(tokens_KBT1)
+        replays = self.graphs and self.around is None  # a replay shows nobody what happens in it
+        plain_K = self._replay(tokens_KBT1) if replays else self._differentiate(tokens_KBT1)
+        if self.stack is not None:
+            self.stack.clip_grad_norms_()
         for each in self.slices:
-            each.update(self.step)
+            each.update(self.step, clipped=self.stack is not None)
         self.step += 1
         return plain_K
 
@@ -132,6 +140,19 @@ class Cohort:
         if self.stack is not None and places:
             self.stack.keep(places)
 
+    def _replay(self, tokens_KBT1: Tensor) -> Tensor:
+        """`_differentiate` from its recording, made anew for another shape of tokens: where slices have gone, and the
+        others have moved in memory, or the batch has grown."""
+        if self.graph is None or not self.graph.fits(tokens_KBT1):
+            warm_up = WARM_UP if self.graph is None else AGAIN
+            self.graph = None  # its memory first
+            self.graph = Graph(self._differentiate, tokens_KBT1, warm_up)
+        return self.graph(tokens_KBT1)
+
+    def _differentiate(self, tokens_KBT1: Tensor) -> Tensor:
+        """Set the gradients of all slices; returns their plain losses (K)."""
+        return self._differentiate_one(tokens_KBT1) if self.stack is None else self._differentiate_stack(tokens_KBT1)
+
     def _differentiate_one(self, tokens_KBT1: Tensor) -> Tensor:
         """Set the gradients of the only slice; returns its plain loss, shape (1)."""
         (only,) = self.slices
@@ -139,7 +160,8 @@ class Cohort:
         # what a model of your own draws (dropout) follows seed and step, wherever the run goes on from
         drawing = seeded(_seed_of_step(only.trial.seed, self.step)) if only.trial.build else contextlib.nullcontext()
         with drawing, twice_differentiable() if twice else contextlib.nullcontext():
-            loss, plain = training_loss(only.built.model, tokens_KBT1[0], only.trial)
+            model = only.built.model if self.compiled is None or self.around else self.compiled
+            loss, plain = training_loss(model, tokens_KBT1[0], only.trial)
         only.optimizer.zero_grad(set_to_none=True)
         if twice:
             backward_twice(loss, only.optimizer)
@@ -147,8 +169,8 @@ class Cohort:
             loss.backward()  # type: ignore[no-untyped-call]
         return plain[None]
 
-    def _differentiate(self, tokens_KBT1: Tensor) -> Tensor:
-        """Set the gradients of all slices, in their stack; returns their plain losses (K)."""
+    def _differentiate_stack(self, tokens_KBT1: Tensor) -> Tensor:
+        """The same in their stack."""
         assert self.stack is not None
         model, trial = self.slices[0].built.model, self.slices[0].trial
 

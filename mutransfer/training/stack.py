@@ -13,7 +13,8 @@ K cohort, N elements of a slice in one bundle
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,7 +43,7 @@ class Bundle:
         self._slices = [self._slices[place] for place in places]
         self.rows = [self.rows[place] for place in places]
         values_KN = torch.stack([row.detach() for row in self.rows])
-        grads_KN = torch.zeros_like(values_KN) if self._trained else None
+        self.grads_KN = grads_KN = torch.zeros_like(values_KN) if self._trained else None
         _view(self.rows, values_KN, grads_KN)
         self.leaves: list[Tensor] = []
         self.grads: list[Tensor] = []
@@ -63,19 +64,28 @@ class Stack:
 
     tensors: dict[str, Tensor]
 
-    def __init__(self, models: Sequence[nn.Module], groups: Sequence[Groups]) -> None:
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        groups: Sequence[Groups],
+        mults: Mapping[str, float],
+        max_norms: Sequence[float | None],
+    ) -> None:
         """Stack the models, whose parameters and buffers become views.
 
         Args:
             models: of one shape.
             groups: the param groups of each model; between them they hold every parameter of it.
+            mults: by parameter, the rule's `grad_mult`, which is the same in all models.
+            max_norms: the largest gradient norm of each model; None: any.
         """
-        self._models = list(models)
+        self._models, self._max_norms = list(models), list(max_norms)
         number = [{id(p): index for index, group in enumerate(mine) for p in group["params"]} for mine in groups]
         alike: dict[Alike, list[str]] = {}
         for name, parameter in models[0].named_parameters():
             own = tuple(mine[id(model.get_parameter(name))] for mine, model in zip(number, models, strict=True))
-            alike.setdefault(Alike(own, parameter.dtype, parameter.requires_grad), []).append(name)
+            key = Alike(own, parameter.dtype, parameter.requires_grad, mults[name])
+            alike.setdefault(key, []).append(name)
         self._bundles = {
             key: Bundle([[model.get_parameter(name) for name in names] for model in models])
             for key, names in alike.items()
@@ -102,9 +112,24 @@ class Stack:
         kept = [mine for mine, new in zip(self._grads, found, strict=True) if new is not None]
         torch._foreach_copy_(kept, [new for new in found if new is not None])
 
+    def clip_grad_norms_(self) -> None:
+        """Scale the gradients of each model so that their global norm in one gauge is at most the model's largest.
+
+        What `optim.clip_grad_norm_` does to each, but for rounding, in as many kernels as for one.
+        """
+        trained = [(key.mult, b.grads_KN) for key, b in self._bundles.items() if b.grads_KN is not None]
+        if not trained or all(norm is None for norm in self._max_norms):
+            return
+        norms = [mult * torch.linalg.vector_norm(grads_KN, dim=1) for mult, grads_KN in trained]
+        norm_K = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+        factor_K = torch.clamp(self._max_norm_K / (norm_K + 1e-6), max=1.0).masked_fill_(self._any_norm_K, 1.0)
+        for _, grads_KN in trained:
+            grads_KN.mul_(factor_K[:, None])
+
     def keep(self, places: Sequence[int]) -> None:
         """Leave the models at `places` alone; what their optimizers hold of parameters, rows and state stays true."""
         self._models = [self._models[place] for place in places]
+        self._max_norms = [self._max_norms[place] for place in places]
         for bundle in self._bundles.values():
             bundle.keep(places)
         self._collect()
@@ -118,15 +143,20 @@ class Stack:
             own = [model.get_buffer(name) for model in self._models]
             self.tensors[name] = torch.stack(own)
             _view(own, self.tensors[name], None)
+        # here, since it waits for the device
+        limits = [math.inf if norm is None else norm for norm in self._max_norms]
+        self._max_norm_K = torch.tensor(limits, dtype=leaves[0].dtype, device=leaves[0].device)
+        self._any_norm_K = self._max_norm_K.isinf()
 
 
 class Alike(NamedTuple):
     """What parameters of one bundle have in common: their group in each slice's optimizer, their type, whether they
-    are trained."""
+    are trained, and what takes their gradients into one gauge."""
 
     groups: tuple[int, ...]
     dtype: torch.dtype
     trainable: bool
+    mult: float
 
 
 def _view(own: Sequence[Tensor], values: Tensor, grads: Tensor | None) -> None:

@@ -16,13 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mutransfer.config import TrialConfig
+from mutransfer.checks import one_of
+from mutransfer.config import MODES, TrialConfig
 from mutransfer.data import Corpus
 from mutransfer.optim import OPTIMIZERS, averaged_weights, needs_curvature
 from mutransfer.parametrization import Parametrized, build_model
 from mutransfer.training.batches import draw_batches
 from mutransfer.training.checkpoint import Checkpoint, freeze
 from mutransfer.training.cohort import Cohort, Slice
+from mutransfer.training.compiled import compile_model
 from mutransfer.training.evaluation import Evaluation, evaluate
 from mutransfer.training.own_model import build_own, own_stacks
 from mutransfer.training.part import Part
@@ -42,8 +44,8 @@ class TrialResult:
     `val_loss` the loss of the final model on the fixed held-out batches. There, too, are measured `attention_logit`,
     the largest attention logit in absolute value (on the first batch), and `output_log_z`, the mean log of the sum that
     normalizes the outputs' softmax; None also for a model without attention, and for a loss without softmax.
-    `cohort_size` trials were trained as one at the start; `wall_s` is the time of all of it, building included, divided
-    by them.
+    `cohort_size` trials were trained as one at the start, by steps of the kind `execution`; `wall_s` is the time of all
+    of it, building included, divided by them.
 
     Of a trial that stands at the end of a part, `state` is what it goes on from. Its losses are those up to there, and
     nothing was measured on held-out batches.
@@ -63,15 +65,19 @@ class TrialResult:
     device: str
     started: str
     cohort_size: int
+    execution: str
     state: bytes | None = None
 
 
-def train(trials: Sequence[TrialConfig], corpus: Corpus, device: str, part: Part | None = None) -> list[TrialResult]:
+def train(
+    trials: Sequence[TrialConfig], corpus: Corpus, device: str, part: Part | None = None, mode: str = "eager"
+) -> list[TrialResult]:
     """Train every trial and return their results in order.
 
     Trials of one `cohort_key` are trained as one model, one such cohort after another; those whose optimizer looks at
     the curvature, which is that of one model alone, one by one, and so those whose model is your own and which `vmap`
-    cannot run. Where a cohort does not fit into the device's memory its halves are trained, one after the other.
+    cannot run, and all where models are compiled. Where a cohort does not fit into the device's memory its halves are
+    trained, one after the other.
 
     The same trial gives the same bits on the CPU whatever process runs it: it is trained on one thread. In a cohort it
     gives the same but for rounding, unless it is alone.
@@ -82,20 +88,24 @@ def train(trials: Sequence[TrialConfig], corpus: Corpus, device: str, part: Part
         device: a torch device, such as `cpu` or `cuda:0`.
         part: what to train of them; None: all. One after the other, the parts give the bits of the whole; in a cohort,
             as everywhere, but for rounding.
+        mode: the kind of step, one of `config.MODES`. Compiled steps round otherwise than eager ones, each compiler in
+            its way; recorded ones launch what eager ones do.
 
     Raises:
         torch.OutOfMemoryError: where a single trial does not fit.
-        ValueError: on a state that is none of the trial's.
+        ValueError: on a state that is none of the trial's, and on a mode that the trials cannot be trained in.
     """
     at = [0] * len(trials) if part is None else part.begins(trials, corpus.fingerprint)
     cohorts: dict[tuple[TrialConfig, int, int | None], list[int]] = {}
     for place, trial in enumerate(trials):
-        cohorts.setdefault((trial.cohort_key, at[place], None if stackable(trial) else place), []).append(place)
+        check_mode(trial, device, mode)
+        alone = mode == "compiled" or not stackable(trial)
+        cohorts.setdefault((trial.cohort_key, at[place], place if alone else None), []).append(place)
     results: dict[int, TrialResult] = {}
     with one_thread(device):
         for places in cohorts.values():
             mine = part and part.of(places)
-            found = _train_or_halve([trials[place] for place in places], corpus, device, mine)
+            found = _train_or_halve([trials[place] for place in places], corpus, device, mine, mode)
             results.update(zip(places, found, strict=True))
     return [results[place] for place in range(len(trials))]
 
@@ -106,6 +116,7 @@ def train_trial(
     device: str,
     checkpoint: Checkpoint | None = None,
     tell: Callable[[Cohort], None] | None = None,
+    mode: str = "eager",
 ) -> TrialResult:
     """Train one trial, from its last checkpoint on where there is one, so that running again is resuming.
 
@@ -119,17 +130,19 @@ def train_trial(
         device: a torch device, such as `cpu` or `cuda:0`.
         checkpoint: where to keep the run; None: nowhere.
         tell: called with the run at its last checkpoint or at its start, and after every further look at its losses.
+        mode: the kind of step, one of `config.MODES`, as in `train`.
 
     Raises:
-        ValueError: on a checkpoint of another trial or other data, a torn one, and one from which no run of that many
-            steps can go on.
+        ValueError: on a mode that the trial cannot be trained in, on a checkpoint of another trial or other data, a
+            torn one, and one from which no run of that many steps can go on.
         torch.OutOfMemoryError: where it does not fit.
     """
     if checkpoint is not None:
         checkpoint.validate()
         checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
+    check_mode(trial, device, mode)
     with one_thread(device):
-        return _train_cohort([trial], corpus, device, checkpoint, tell)[0]
+        return _train_cohort([trial], corpus, device, checkpoint, tell, mode=mode)[0]
 
 
 def stackable(trial: TrialConfig) -> bool:
@@ -137,9 +150,31 @@ def stackable(trial: TrialConfig) -> bool:
     return not needs_curvature(trial.optimizer, 0) and (not trial.build or own_stacks(trial))
 
 
-def _train_or_halve(trials: Sequence[TrialConfig], corpus: Corpus, device: str, part: Part | None) -> list[TrialResult]:
+def check_mode(trial: TrialConfig, device: str, mode: str) -> None:
+    """Raises ValueError where a trial cannot be trained by such steps."""
+    one_of("execution", mode, MODES)
+    if mode == "eager":
+        return
+    if needs_curvature(trial.optimizer, 0):
+        raise ValueError(
+            f"found execution {mode} with {trial.optimizer.name}, which looks at the curvature; wanted eager"
+        )
+    if mode == "graph" and not device.startswith("cuda"):
+        raise ValueError(
+            f"found execution graph on {device}; wanted a GPU, which alone has graphs: give eager or compiled"
+        )
+    if mode == "graph" and trial.build:
+        raise ValueError(
+            f"found execution graph with {trial.build}; wanted eager or compiled: what a model of your own does may be "
+            "another thing at every step, and a graph repeats the first"
+        )
+
+
+def _train_or_halve(
+    trials: Sequence[TrialConfig], corpus: Corpus, device: str, part: Part | None, mode: str
+) -> list[TrialResult]:
     try:
-        return _train_cohort(trials, corpus, device, part=part)
+        return _train_cohort(trials, corpus, device, part=part, mode=mode)
     except torch.OutOfMemoryError as error:
         if len(trials) == 1:
             raise torch.OutOfMemoryError(_too_large(trials[0], device)) from error
@@ -149,7 +184,7 @@ def _train_or_halve(trials: Sequence[TrialConfig], corpus: Corpus, device: str, 
     half, every = len(trials) // 2, range(len(trials))
     found: list[TrialResult] = []
     for places in (every[:half], every[half:]):
-        found += _train_or_halve([trials[place] for place in places], corpus, device, part and part.of(places))
+        found += _train_or_halve([trials[place] for place in places], corpus, device, part and part.of(places), mode)
     return found
 
 
@@ -168,9 +203,10 @@ def _train_cohort(
     checkpoint: Checkpoint | None = None,
     tell: Callable[[Cohort], None] | None = None,
     part: Part | None = None,
+    mode: str = "eager",
 ) -> list[TrialResult]:
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    cohort = start(trials, device, rows=part is None)
+    cohort = start(trials, device, rows=part is None, mode=mode)
     n_params = sum(parameter.numel() for parameter in cohort.slices[0].built.model.parameters())
     curves = [each.curve for each in cohort.slices]
     steps = trials[0].steps
@@ -223,6 +259,7 @@ def _train_cohort(
                 device=torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
                 started=started,
                 cohort_size=len(trials),
+                execution=mode,
                 state=states[place],
             )
         )
@@ -234,20 +271,26 @@ def _looks(trials: Sequence[TrialConfig]) -> set[int]:
     return {FETCH_EVERY} | {each.schedule.window for each in trials if each.schedule.name == "plateau"}
 
 
-def start(trials: Sequence[TrialConfig], device: str, rows: bool = True) -> Cohort:
-    """Trials of one `cohort_key` at their initialization, ready to train as one. Without `rows` an optimizer's state is
-    each parameter's own also where it could be that of many side by side, and serves whatever other cohort."""
+def start(trials: Sequence[TrialConfig], device: str, rows: bool = True, mode: str = "eager") -> Cohort:
+    """Trials of one `cohort_key` at their initialization, ready to train as one by steps of kind `mode`. Without `rows`
+    an optimizer's state is each parameter's own also where it could be that of many side by side, and serves whatever
+    other cohort."""
     builts = [build(trial, device) for trial in trials]
     groups = [built.groups_for(trial.lr, trial.optimizer) for built, trial in zip(builts, trials, strict=True)]
     spec = OPTIMIZERS[trials[0].optimizer.name]
-    stack = Stack([built.model for built in builts], groups) if len(trials) > 1 else None
+    stack = None
+    if len(trials) > 1:
+        mults = {name: rule.grad_mult for name, rule in builts[0].rules.items()}
+        max_norms = [trial.optimizer.clip_norm for trial in trials]
+        stack = Stack([built.model for built in builts], groups, mults, max_norms)
     if stack is not None and spec.elementwise and rows:
         groups = stack.row_groups(groups)
     made = zip(trials, builts, groups, strict=True)
     slices = [
         Slice(trial, built, spec.make(mine, trial.optimizer), place) for place, (trial, built, mine) in enumerate(made)
     ]
-    return Cohort(slices, stack)
+    compiled = compile_model(builts[0].model, whole=not trials[0].build) if mode == "compiled" else None
+    return Cohort(slices, stack, compiled=compiled, graphs=mode == "graph")
 
 
 def build(trial: TrialConfig, device: str) -> Parametrized:

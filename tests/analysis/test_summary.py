@@ -34,7 +34,17 @@ def test_further_measures_are_told_with_their_sizes() -> None:
     assert set(mup["bands"][0]) == {"width", "within", "low", "high", "low_open", "high_open"}
     assert set(mup["size_law"]) == {"exponent", "excludes"}
     assert mup["size_law"]["excludes"] == [-0.5, -1.0]
-    assert set(mup["settling"][0]) == {"what", "seeds", "sizes", "lrs", "trials", "flops", "flags", "chance"}
+    assert set(mup["settling"][0]) == {
+        "what",
+        "seeds",
+        "sizes",
+        "lrs",
+        "trials",
+        "flops",
+        "flags",
+        "chance",
+        "target_se",
+    }
 
 
 def test_the_axis_names_the_sizes() -> None:

@@ -68,7 +68,15 @@ def test_a_watched_run_that_goes_on_keeps_what_was_seen_and_another_does_not() -
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["--watch", "0"], "found watch 0"), (["--tensorboard", "live"], "found --tensorboard without --watch")],
+    [
+        (["--watch", "0"], "found watch 0"),
+        (["--tensorboard", "live"], "found --tensorboard without --watch"),
+        (["--execution", "compile"], "found execution 'compile'; wanted a known one: did you mean 'compiled'?"),
+        (["--execution", "graph"], "found execution graph on the cpu; wanted a GPU"),
+        (["--execution", "graph", "--device", "auto"], "found execution graph on cpu; wanted a GPU"),
+        (["--execution", "compiled", "--watch", "7"], "found --watch with --execution compiled"),
+        (["--execution", "compiled", "--optimizer.name", "sophia"], "found execution compiled with sophia"),
+    ],
 )
 def test_bad_input_is_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *OURS, *words]) == 2

@@ -8,11 +8,12 @@ import math
 import numpy as np
 import pytest
 
-from mutransfer.report.html import by_loss, embed
 from mutransfer.report.loss_chart import loss_curves_chart
 from mutransfer.report.marks import loss_curves_data, optimal_lr_data, place
+from mutransfer.report.page import embed
 from mutransfer.report.rate_chart import optimal_lr_chart
 from mutransfer.report.style import STATUS_MARKS
+from mutransfer.report.transfer_page import by_loss
 
 
 def points(chart, said):

@@ -46,10 +46,10 @@ class FakeLegs:
     calls: str
     fails: tuple[float, ...] = ()
 
-    def __call__(self, legs: Sequence[Leg], corpus: Corpus, device: str) -> list[LegResult]:
-        return [self._train(leg, len(legs)) for leg in legs]
+    def __call__(self, legs: Sequence[Leg], corpus: Corpus, device: str, mode: str) -> list[LegResult]:
+        return [self._train(leg, len(legs), mode) for leg in legs]
 
-    def _train(self, leg: Leg, together: int) -> LegResult:
+    def _train(self, leg: Leg, together: int, mode: str) -> LegResult:
         trial, trial_id = leg.trial, leg.trial.digest(CORPUS.fingerprint)
         kept = {"trial_id": trial_id, "step": 0} if leg.state is None else json.loads(leg.state)
         assert kept["trial_id"] == trial_id
@@ -77,5 +77,6 @@ class FakeLegs:
             device="cpu",
             started="2026-01-01T00:00:00+00:00",
             cohort_size=together,
+            execution=mode,
             state=None if diverged or leg.until == trial.steps else state,
         )

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from mutransfer.config import TrialConfig
+from mutransfer.config import Execution, TrialConfig
 from mutransfer.data import Corpus
+from mutransfer.sweep.shapes import Question
 
 CORPUS = Corpus("fake", "f" * 16, 256, np.zeros(1000, np.uint8), np.zeros(1000, np.uint8))
 
@@ -44,12 +45,18 @@ class Result:
     device: str
     started: str
     cohort_size: int = 1
+    execution: str = "eager"
 
 
 def loss_of(trial: TrialConfig) -> float:
     """A parabola whose minimum moves with width, and a little noise that belongs to the trial."""
     noise = int(trial.digest("noise"), 16) / 16**16
     return 2 + 0.1 * (math.log2(trial.lr) + 7 - 0.3 * math.log2(trial.model.width / 32)) ** 2 + 0.01 * noise
+
+
+def fake_measure(trial: TrialConfig, corpus: Corpus, device: str, question: Question) -> Execution:
+    """Three trials fill a GPU."""
+    return Execution(3, "graph")
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,8 @@ class FakeTrain:
     kills: str = ""
     deaths: int = 0
 
-    def __call__(self, trials: Sequence[TrialConfig], corpus: Corpus, device: str) -> list[Result]:
-        return [replace(self._train(trial, device), cohort_size=len(trials)) for trial in trials]
+    def __call__(self, trials: Sequence[TrialConfig], corpus: Corpus, device: str, mode: str) -> list[Result]:
+        return [replace(self._train(trial, device), cohort_size=len(trials), execution=mode) for trial in trials]
 
     def _train(self, trial: TrialConfig, device: str) -> Result:
         start = time.time()

@@ -6,6 +6,8 @@ import math
 import os
 import random
 from collections import defaultdict
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -337,6 +339,25 @@ def test_what_is_expected_ends_at_nothing() -> None:
     fresh = expect(one, defaultdict(list))
     assert all(0 < count.about <= count.most for count in fresh.values())
     assert set(expect(one, search(one, loss, defaultdict(list))).values()) == {(0, 0)}
+
+
+def test_a_begun_search_takes_about_as_many_trials_as_expected() -> None:
+    """To a surer slope, or over a further size, from what a bracket has found, or a grid."""
+    rng, expected, ran = np.random.default_rng(3), 0, 0
+    for further, after_grid in product(({"target_se": 0.025}, {"target_se": 0.025, "widths": WIDTHS}), (False, True)):
+        for planted in (plant(rng, "measured", slope_, 1.0) for slope_ in (0.0, -0.2, 0.2)):
+            config = small(Path("unused"), search="bracket", widths=WIDTHS[:3], lrs=LRS, budget=40.0)
+            grid = [(width, lr) for width in config.widths for lr in LRS if after_grid]
+            histories: Any = defaultdict(list)
+            for width, lr in grid:
+                loss = min(planted.loss(Ask(width, math.log2(lr), 0)), DIVERGED_LOSS)
+                histories["mup", width].append(Observation(lr, 0, loss, "grid", 0))
+            (begun,), (whole,) = units(config), units(replace(config, **further))
+            search(begun, planted.loss, histories)
+            before = sum(map(len, histories.values()))
+            expected += sum(count.about for count in expect(whole, histories).values())
+            ran += sum(map(len, search(whole, planted.loss, histories).values())) - before
+    assert expected == pytest.approx(ran, rel=0.4)
 
 
 def test_a_surer_slope_is_expected_to_take_more() -> None:

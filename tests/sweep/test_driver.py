@@ -183,6 +183,12 @@ def test_nothing_is_written_if_anything_is_wrong(
     assert not out.exists()
 
 
+def test_graphs_where_auto_finds_no_gpu_are_refused_before_anything_is_written(out: Path) -> None:
+    with pytest.raises(ValueError, match="found execution graph on the cpu; wanted a GPU"):
+        sweep(small(out, device="auto", execution="graph"), FakeTrain("unused"))
+    assert not out.exists()
+
+
 def test_gpus_per_trial_beyond_the_machine_is_refused(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "local_gpus", lambda: 2)
     with pytest.raises(ValueError, match="found 2 GPUs on a machine; wanted gpus_per_trial 4: give --gpus-per-trial 2"):
@@ -222,8 +228,8 @@ def test_a_sweep_that_only_fails_stops_at_once(out: Path, train: FakeTrain) -> N
 
 
 def test_a_missing_loss_is_an_error(out: Path) -> None:
-    def train(trials: object, corpus: object, device: str) -> list[object]:
-        (result,) = FakeTrain(os.devnull)(trials, corpus, device)  # type: ignore[arg-type]
+    def train(trials: object, corpus: object, device: str, mode: str) -> list[object]:
+        (result,) = FakeTrain(os.devnull)(trials, corpus, device, mode)  # type: ignore[arg-type]
         return [dataclasses.replace(result, final_loss=float("nan"))]
 
     with pytest.raises(TrialsFailedError, match="final_loss of nan in a trial that did not diverge"):

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from mutransfer import records
-from mutransfer.config import SweepConfig, TrialConfig
+from mutransfer.config import SweepConfig
 from mutransfer.data import Corpus
 from mutransfer.records import Record
 from mutransfer.sweep.driver import run_sweep
@@ -69,12 +69,9 @@ def sweep(config: SweepConfig, train: FakeLegs, listener: Any = lambda event: No
 class Shuffled(InProcess):
     """Several slots, of which any one ends first."""
 
-    def __init__(self, run: Any, slots: int, seed: int, most: int) -> None:
+    def __init__(self, run: Any, slots: int, seed: int) -> None:
         super().__init__(run, CORPUS, "cpu")
-        self.slots, self._draw, self._most = slots, random.Random(seed), most
-
-    def cohort_size(self, trial: TrialConfig) -> int:
-        return self._most
+        self.slots, self._draw = slots, random.Random(seed)
 
     def next_finished(self) -> Finished:
         self._waiting.rotate(self._draw.randrange(len(self._waiting)))
@@ -178,8 +175,8 @@ def test_what_is_dropped_does_not_depend_on_what_finishes_first(tmp_path: Path) 
         out, log = tmp_path / f"out{seed}", tmp_path / f"calls{seed}"
         train = FakeLegs(str(log))
 
-        def open_executor(config: SweepConfig, corpus: Corpus, slots=slots, seed=seed, most=most, train=train) -> Any:  # type: ignore[no-untyped-def]
-            return Shuffled(train, slots, seed, most)
+        def open_executor(config: SweepConfig, corpus: Corpus, slots=slots, seed=seed, train=train) -> Any:  # type: ignore[no-untyped-def]
+            return Shuffled(train, slots, seed)
 
         changed = dataclasses.replace(config, out=str(out), cohort_size=most)
         run_sweep(changed, command="again", open_executor=open_executor, load=load_fake)
@@ -396,7 +393,7 @@ def test_with_real_training_what_survives_is_what_it_would_be_alone(tmp_path: Pa
     assert Counter(each.pruned_step for each in found) == {None: 1, 6: 1, 3: 2}
     for each in found:
         others = (each.config["model"]["output_mult"],)
-        (alone,) = train_trials([config.trial(config.arms[0], 16, each.lr, 0, others)], corpus, "cpu")
+        (alone,) = train_trials([config.trial(config.arms[0], 16, each.lr, 0, others)], corpus, "cpu", "eager")
         if each.pruned_step is None:
             assert (each.final_loss, each.val_loss) == (alone.final_loss, alone.val_loss)
         else:  # the last window, of one step

@@ -8,26 +8,34 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from mutransfer import records
 from mutransfer.config import SweepConfig
 from mutransfer.sweep import executors, ray_cluster
 from mutransfer.sweep.driver import run_sweep
+from mutransfer.sweep.executors import train_trials
 from mutransfer.sweep.loop import TrialsFailedError
+from mutransfer.sweep.plan import plan_trials
 from mutransfer.sweep.ray_cluster import RayCluster
+from mutransfer.sweep.shares import WHOLE
 
 from .drive import Order
 from .fake_legs import FakeLegs
-from .fake_training import FakeTrain
+from .fake_training import CORPUS, FakeTrain, fake_measure
 from .fakes import assert_journal_agrees, calls, load_fake, measured, small, sweep
 from .test_halving import assert_trained_once, known, pruned
 from .test_kills import ENVIRONMENT, driving, resume, wait_until
 
 GPUS = 2
+
+SETTLED: dict[str, Any] = {"execution": "eager", "cohort_size": 1}
+"""Nothing is left to measure, where GPUs are not shared."""
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +55,11 @@ def train(tmp_path: Path) -> FakeTrain:
     return FakeTrain(str(tmp_path / "calls"))
 
 
-def ray_sweep(config: SweepConfig, train: FakeTrain | FakeLegs) -> Any:
+def ray_sweep(config: SweepConfig, train: FakeTrain | FakeLegs, sharers: int | None = None) -> Any:
     def open_executor(config: SweepConfig, corpus: Any) -> RayCluster:
-        return RayCluster(train, corpus, config.device, config.gpus_per_trial, gpus=GPUS)
+        cluster = RayCluster(train, corpus, config.device, config.gpus_per_trial, gpus=GPUS)
+        cluster.sharers = sharers or cluster.sharers  # of as many CPUs as the test wants
+        return cluster
 
     return run_sweep(config, command="again", open_executor=open_executor, load=load_fake)
 
@@ -92,7 +102,7 @@ def test_a_pruned_search_goes_on_from_the_states_that_its_workers_hand_over(tmp_
 
 @pytest.mark.usefixtures("cluster")
 def test_each_gpu_has_one_trial_at_a_time_and_all_are_busy(tmp_path: Path, train: FakeTrain) -> None:
-    config = small(tmp_path / "out", device="cuda", seeds=1, cohort_size=1)
+    config = small(tmp_path / "out", device="cuda", seeds=1, **SETTLED)
     ray_sweep(config, dataclasses.replace(train, seconds=0.3))
     spans = calls(train.calls)
     assert len(spans) == 6
@@ -105,7 +115,8 @@ def test_each_gpu_has_one_trial_at_a_time_and_all_are_busy(tmp_path: Path, train
 
 @pytest.mark.usefixtures("cluster")
 def test_two_gpus_work_at_once(tmp_path: Path, train: FakeTrain) -> None:
-    ray_sweep(small(tmp_path / "out", device="auto", seeds=1, lrs=(0.01,)), dataclasses.replace(train, party=2))
+    config = small(tmp_path / "out", device="auto", seeds=1, lrs=(0.01,), **SETTLED)
+    ray_sweep(config, dataclasses.replace(train, party=2))
     spans = calls(train.calls)
     assert most_at_once(spans) == 2
     assert set(by_gpu(spans)) == {"0", "1"}
@@ -113,10 +124,79 @@ def test_two_gpus_work_at_once(tmp_path: Path, train: FakeTrain) -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_quarters_let_four_trials_share_a_gpu(tmp_path: Path, train: FakeTrain) -> None:
-    config = small(tmp_path / "out", device="cuda", gpus_per_trial=0.25, seeds=4, lrs=(0.01,))
+    config = small(tmp_path / "out", device="cuda", gpus_per_trial=0.25, seeds=4, lrs=(0.01,), **SETTLED)
     ray_sweep(config, dataclasses.replace(train, party=8))
     spans = calls(train.calls)
     assert {gpu: most_at_once(bound) for gpu, bound in by_gpu(spans).items()} == {"0": 4, "1": 4}
+
+
+@pytest.mark.usefixtures("cluster")
+def test_cohorts_that_do_not_fill_a_gpu_share_it(
+    tmp_path: Path, train: FakeTrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three shapes of one trial, of which three fill a GPU, where there is one; its workers are kept."""
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 3.0, "GPU": 1.0}}])
+    monkeypatch.setattr(ray_cluster, "measure_execution", fake_measure)
+    config = small(tmp_path / "out", device="cuda", widths=(32, 48, 64), seeds=1, lrs=(0.01,))
+    ray_sweep(config, dataclasses.replace(train, party=3))
+    spans = calls(train.calls)
+    assert [most_at_once(bound) for bound in by_gpu(spans).values()] == [3]
+    assert {record.execution for record in records.read(tmp_path / "out" / "records.jsonl")} == {"graph"}
+    again = small(tmp_path / "again", device="cuda", lrs=(0.01,), gpus_per_trial=1.0, **SETTLED)
+    ray_sweep(again, train)
+    later = calls(train.calls)[3:]
+    assert len({span["pid"] for span in later}) < len(later) == 4
+
+
+@pytest.mark.usefixtures("cluster")
+def test_shares_of_any_size_fit_or_wait_and_none_is_lost(tmp_path: Path, train: FakeTrain) -> None:
+    """Also where the driver hands out more than there is; on several GPUs workers end with what they train."""
+    shares = [Fraction(3, 4), Fraction(1, 2), Fraction(1, 4), Fraction(1, 2), Fraction(1), Fraction(1, 3)]
+    trials = [trial.config for trial in plan_trials(small(tmp_path), CORPUS.fingerprint)][: len(shares)]
+    cluster = RayCluster(dataclasses.replace(train, seconds=0.3), CORPUS, "cuda", None, gpus=GPUS)
+    for trial, share in zip(trials, shares, strict=True):
+        cluster.submit(trial.digest(CORPUS.fingerprint), [trial], "eager", share)
+    ended = [cluster.next_finished() for _ in shares]
+    assert [finished.error for finished in ended] == [None] * len(shares)
+    share_of = {trial.digest(CORPUS.fingerprint): share for trial, share in zip(trials, shares, strict=True)}
+    spans = calls(train.calls)
+    assert {span["trial_id"] for span in spans} == {finished.key for finished in ended} == set(share_of)
+    for bound in by_gpu(spans).values():
+        for span in bound:
+            here = [other for other in bound if other["start"] <= span["start"] < other["end"]]
+            assert sum(share_of[other["trial_id"]] for other in here) <= 1
+    assert most_at_once(spans) > GPUS
+    assert len({span["pid"] for span in spans}) == len(shares)
+
+
+def test_as_many_share_a_gpu_as_there_are_cpus_for_it() -> None:
+    """On the machine that has the fewest for each."""
+    assert ray_cluster.most_sharers([{"CPU": 16.0, "GPU": 2.0}, {"CPU": 4.0}]) == 8
+    assert ray_cluster.most_sharers([{"CPU": 16.0, "GPU": 2.0}, {"CPU": 12.0, "GPU": 4.0}]) == 3
+    assert ray_cluster.most_sharers([{"CPU": 2.0, "GPU": 4.0}]) == 1
+    assert ray_cluster.most_sharers([{"GPU": 1.0}]) == 1
+
+
+@pytest.mark.parametrize("gpus_per_trial", [None, 0.25, 1.0, 2.0])
+@pytest.mark.usefixtures("cluster")
+def test_equal_shares_of_a_gpu_fit_whatever_ray_rounds(
+    monkeypatch: pytest.MonkeyPatch, gpus_per_trial: float | None
+) -> None:
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 16.0, "GPU": 2.0}}])
+    asked: list[float] = []
+    cluster = RayCluster(train_trials, CORPUS, "cuda", gpus_per_trial, gpus=GPUS)
+    task = SimpleNamespace(options=lambda num_gpus: asked.append(num_gpus))
+    if gpus_per_trial is not None:
+        cluster._on(task, WHOLE)
+        assert (asked, cluster.sharers) == ([gpus_per_trial], 1)
+        return
+    assert (cluster.slots, cluster.sharers) == (2, 8)
+    for many in range(1, 100):
+        cluster._on(task, Fraction(1, many))
+        assert many * round(asked[-1] * ray_cluster.PRECISION) <= ray_cluster.PRECISION
+        assert asked[-1] > 1 / (many + 1)
+    cluster._on(task, WHOLE)
+    assert asked[-1] == 1
 
 
 @pytest.mark.usefixtures("cluster")
@@ -171,12 +251,30 @@ def test_an_address_that_is_none_is_one_line(monkeypatch: pytest.MonkeyPatch, ad
         ray_cluster.start(None)
 
 
-def test_no_cluster_to_find_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def init(address: str, **options: object) -> None:
-        raise ConnectionError("Could not find any running Ray instance.\nMore.")
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The file in which `ray start` leaves its address, on a machine where no Ray runs."""
+    from ray._private import services
 
-    monkeypatch.setattr(ray_cluster, "_load_ray", lambda: SimpleNamespace(init=init))
+    monkeypatch.setattr(services, "find_gcs_addresses", frozenset)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.setenv("RAY_ADDRESS", "auto")
+    (tmp_path / "ray").mkdir()
+    return tmp_path / "ray" / "ray_current_cluster"
+
+
+def test_a_cluster_that_is_long_gone_is_refused_at_once(nobody: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody.write_text("{}:{}".format(*free.getsockname()))
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=r"found no Ray cluster at RAY_ADDRESS=auto .*refused.*`ray start --head`"):
+        ray_cluster.start(None)
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.usefixtures("nobody")
+def test_no_cluster_to_find_is_one_line() -> None:
     with pytest.raises(ValueError, match=r"found no Ray cluster at RAY_ADDRESS=auto .Could not find") as refused:
         ray_cluster.start(None)
     assert "\n" not in str(refused.value)

@@ -15,7 +15,8 @@ from mutransfer.sweep.recording import make_record
 from .fake_training import CORPUS, Result
 
 CONFIG = SweepConfig(parametrizations=("sp", "mup"), depths=(2, 4), widths=(64,), base_depth=3, z_loss=0.5)
-RESULT = Result(None, 5.5, 2.0, 2.1, 3.0, 17.0, 4.5, False, None, 1.5, 1000, "cpu", "2026-01-01T00:00:00+00:00", 3)
+STARTED = "2026-01-01T00:00:00+00:00"
+RESULT = Result(None, 5.5, 2.0, 2.1, 3.0, 17.0, 4.5, False, None, 1.5, 1000, "cpu", STARTED, 3, "graph")
 
 
 def planned() -> PlannedTrial:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mutransfer.optim import clip_grad_norm_
+from mutransfer.optim.composite import Groups
 from mutransfer.training.stack import Stack
 
 N, V, C = 5, 7, 4
@@ -56,11 +58,23 @@ def check_same(models: Sequence[Odd], others: Sequence[Odd]) -> None:
             torch.testing.assert_close(value, other.state_dict()[name], rtol=1e-12, atol=1e-12)
 
 
+MAX_NORMS = [0.05, None, 1e9, 0.02]
+
+
+def mults(model: nn.Module) -> dict[str, float]:
+    """Some gauge."""
+    return {name: 2.0 ** (place % 3 - 1) for place, (name, _) in enumerate(model.named_parameters())}
+
+
+def stacked(models: Sequence[nn.Module], made: Sequence[Groups]) -> Stack:
+    return Stack(models, made, mults(models[0]), MAX_NORMS[: len(models)])
+
+
 def test_stacked_models_train_as_they_would_alone() -> None:
     alone = [Odd(seed) for seed in range(4)]
     models = copy.deepcopy(alone)
     made = [groups(model) for model in models]
-    stack = Stack(models, made)
+    stack, max_norms = stacked(models, made), MAX_NORMS
     check_same(models, alone)
     by_row = [torch.optim.SGD(mine, momentum=0.9) for mine in stack.row_groups(made)]
     singly = [torch.optim.SGD(groups(model), momentum=0.9) for model in alone]
@@ -70,14 +84,20 @@ def test_stacked_models_train_as_they_would_alone() -> None:
             left = [3, 0, 2]
             stack.keep(left)
             models, by_row, alone, singly = ([each[i] for i in left] for each in (models, by_row, alone, singly))
+            max_norms = [max_norms[i] for i in left]
         tokens_KN = torch.randint(V, (len(models), N), generator=draw)
         losses_K = stacked_losses(stack, models[0], tokens_KN)
         stack.backward(losses_K.sum())
+        stack.clip_grad_norms_()
         for place, model in enumerate(alone):
             single = loss(model(tokens_KN[place]))
             torch.testing.assert_close(losses_K[place], single, rtol=1e-12, atol=1e-12)
             model.zero_grad()
             single.backward()
+            if max_norms[place] is not None:
+                gauge = mults(model)
+                norm = clip_grad_norm_(((p, gauge[name]) for name, p in model.named_parameters()), max_norms[place])
+                assert (norm > max_norms[place]) == (max_norms[place] < 1), "nothing was to be clipped"
             for mine, other in zip(models[place].parameters(), model.parameters(), strict=True):
                 expected = torch.zeros_like(other) if other.grad is None else other.grad
                 if other.requires_grad:
@@ -92,7 +112,8 @@ def test_stacked_models_train_as_they_would_alone() -> None:
 def test_rows_are_as_few_as_the_groups_of_all_slices_allow() -> None:
     models = [Odd(seed) for seed in range(2)]
     coarse = [{"params": [p for p in models[1].parameters() if p.requires_grad]}, {"params": [models[1].fixed]}]
-    rows = Stack(models, [groups(models[0]), coarse]).row_groups([groups(models[0]), coarse])
+    made, alike = [groups(models[0]), coarse], dict.fromkeys(mults(models[0]), 1.0)
+    rows = Stack(models, made, alike, [None, None]).row_groups(made)
     assert [[len(group["params"]) for group in mine] for mine in rows] == [[1, 2], [2, 1]]
     for mine, model in zip(rows, models, strict=True):
         sizes = sum(row.numel() for group in mine for row in group["params"])
@@ -102,7 +123,7 @@ def test_rows_are_as_few_as_the_groups_of_all_slices_allow() -> None:
 
 def test_what_a_slice_writes_the_stack_sees_and_no_other_slice() -> None:
     models = [Odd(seed) for seed in range(3)]
-    stack = Stack(models, [groups(model) for model in models])
+    stack = stacked(models, [groups(model) for model in models])
     before = {name: tensor.detach().clone() for name, tensor in stack.tensors.items()}
     with torch.no_grad():
         models[1].map.weight.fill_(2.0)
@@ -110,3 +131,14 @@ def test_what_a_slice_writes_the_stack_sees_and_no_other_slice() -> None:
     for name, value in (("map.weight", 2.0), ("norm.running_mean", 3.0)):
         assert (stack.tensors[name][1] == value).all()
         assert torch.equal(stack.tensors[name][[0, 2]], before[name][[0, 2]])
+
+
+def test_gradients_that_are_not_to_be_clipped_stay_as_they_are_even_where_their_norm_overflows() -> None:
+    models = [Odd(seed) for seed in range(2)]
+    stack = Stack(models, [groups(model) for model in models], mults(models[0]), [1.0, None])
+    for model in models:
+        assert model.map.weight.grad is not None
+        model.map.weight.grad.fill_(1e200)
+    stack.clip_grad_norms_()
+    assert (models[0].map.weight.grad == 0).all()
+    assert (models[1].map.weight.grad == 1e200).all()

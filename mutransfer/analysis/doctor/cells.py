@@ -36,11 +36,13 @@ class Cell:
 
 
 def cells(patients: Iterable[Patient]) -> list[Cell]:
-    """The cells of a sweep, in the order in which they first come."""
+    """The cells of a sweep, the arms in the order in which they first come, and their sizes ascending."""
     groups: dict[tuple[str, int], list[Patient]] = {}
     for patient in patients:
         groups.setdefault((patient.arm, patient.size), []).append(patient)
-    return [_cell(arm, size, group) for (arm, size), group in groups.items()]
+    arms = [arm for arm, _ in groups]
+    ordered = sorted(groups, key=lambda cell: (arms.index(cell[0]), cell[1]))
+    return [_cell(*cell, groups[cell]) for cell in ordered]
 
 
 def _cell(arm: str, size: int, group: Sequence[Patient]) -> Cell:

@@ -7,7 +7,7 @@ import numpy as np
 from mutransfer.analysis.doctor.divergence import divergence, onset
 from mutransfer.analysis.doctor.finding import NOTE, PROBLEM, Finding
 from mutransfer.analysis.doctor.run import Run, scatter
-from mutransfer.analysis.spikes import SpikeScore
+from mutransfer.analysis.spikes import find_spikes
 
 BLOCKS = 8
 FEWEST_IN_BLOCK = 15
@@ -60,9 +60,7 @@ def recovering_spikes(run: Run) -> Finding | None:
     """Spikes after which the loss is where it was."""
     lost = divergence(run)
     losses = run.finite if lost is None else run.finite[: int(np.searchsorted(run.finite.step, onset(run, lost)))]
-    score = SpikeScore()
-    for step, loss in zip(*losses.since(run.warmup), strict=True):
-        score.see(int(step), float(loss))
+    score = find_spikes((int(step), float(loss)) for step, loss in zip(*losses.since(run.warmup), strict=True))
     found = [spike for spike in score.spikes if spike.recovered is not None]
     if not found:
         return None

@@ -86,8 +86,8 @@ FIGURES = ("loss_curves", "optimal_lr", "regret", "wider_is_better")
 def undrawn(request, monkeypatch):
     """Most laws are about words, and need no printed figures, which take the longest; `drawn` has them."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr("mutransfer.report.html.draw", lambda *_: dict.fromkeys(FIGURES))
-        monkeypatch.setattr("mutransfer.report.html.svg", lambda *_: b"<svg/>")
+        monkeypatch.setattr("mutransfer.report.transfer_page.draw", lambda *_: dict.fromkeys(FIGURES))
+        monkeypatch.setattr("mutransfer.report.transfer_page.svg", lambda *_: b"<svg/>")
 
 
 @pytest.fixture

@@ -1,0 +1,31 @@
+"""How trials are trained is asked for in words that fit device and cohorts, and is no part of what a trial is."""
+
+import dataclasses
+
+import pytest
+
+from mutransfer.config import SweepConfig
+from mutransfer.config.sweep import RESOURCES
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"execution": "jit"}, "found execution 'jit'; wanted a known one"),
+        ({"execution": "graph", "device": "cpu"}, "found execution graph on the cpu; wanted a GPU"),
+        ({"execution": "compiled", "cohort_size": 4}, "found execution compiled with cohort_size 4; wanted trials one"),
+    ],
+)
+def test_what_device_or_cohorts_do_not_have_is_refused(asked: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        SweepConfig(**asked).validate()  # type: ignore[arg-type]
+
+
+def test_the_rest_is_taken_and_leaves_every_trial_what_it_is() -> None:
+    plain = SweepConfig()
+    for asked in ({"execution": "graph"}, {"execution": "compiled", "cohort_size": 1}, {"execution": "eager"}):
+        config = dataclasses.replace(plain, **asked)  # type: ignore[arg-type]
+        config.validate()
+        arm = config.arms[0]
+        assert config.trial(arm, 64, 0.01, 0) == plain.trial(arm, 64, 0.01, 0)
+        assert set(asked) <= set(RESOURCES)
