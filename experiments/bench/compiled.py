@@ -1,4 +1,4 @@
-"""What torch.compile gives a trial of the default study on one CPU thread, by width. Writes results/bench/compiled.json:
+"""What torch.compile gives the default study's trials on one CPU thread. Writes results/bench/compiled.json, by width:
 
 eager_ms, compiled_ms   a step, medians of rounds in which the two take turns
 compiled_over_eager     the ratio
