@@ -29,13 +29,13 @@ A step's time for each of 8 trials over a single one's, from results/bench/cohor
 
 | tokens | width 32 | 64   | 128  | 256  |
 |--------|----------|------|------|------|
-| 64     | 0.56     | 0.83 | 1.19 | 1.09 |
-| 256    | 0.89     | 0.95 | 1.01 | 1.08 |
-| 512    | 0.96     | 1.06 | 0.99 | 1.02 |
-| 1024   | 1.04     | 1.04 | 1.02 | 1.04 |
+| 64     | 0.64     | 0.81 | 1.19 | 1.20 |
+| 256    | 0.86     | 0.95 | 0.98 | 1.06 |
+| 512    | 0.96     | 1.04 | 1.03 | 1.02 |
+| 1024   | 0.94     | 1.01 | 1.00 | 1.09 |
 
-2 trials are always slower than one by one, and 4 hardly ever do better than 8. Beyond the limit a cohort saves a
-twentieth at most and soon nothing, while it rounds otherwise than a single trial: the default study, of 1024 tokens a
+2 trials are always slower than one by one, and 4 hardly ever do better than 8. Beyond the limit a cohort saves
+hardly more than a twentieth and soon nothing, while it rounds otherwise than a single trial: the default study, of 1024 tokens a
 step, is trained trial by trial, so that its losses do not depend, in their last bits, on which trials were started
 together.
 """

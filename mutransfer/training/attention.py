@@ -2,8 +2,8 @@
 
 | a step's time for each of 8 trials over a single one's, CPU | width 32 | 64   | 128  |
 |-------------------------------------------------------------|----------|------|------|
-| the fused kernel, the cohort folded into its batch (here)   | 1.04     | 0.99 | 1.04 |
-| softmax(Q K^T) V written out                                | 1.13     | 1.10 | 1.12 |
+| the fused kernel, the cohort folded into its batch (here)   | 0.90     | 1.00 | 1.01 |
+| softmax(Q K^T) V written out                                | 0.98     | 1.12 | 1.12 |
 
 (results/bench/cohort.json. On a GPU, where the written-out form would also need the memory of all weights: not
 measured.)

@@ -45,4 +45,4 @@ def _draw(
     if device.startswith("cuda"):
         tokens_SUBT1, seed_K = (x.pin_memory().to(device, non_blocking=True) for x in (tokens_SUBT1, seed_K))
     for tokens_UBT1 in tokens_SUBT1:
-        yield tokens_UBT1[seed_K]
+        yield tokens_UBT1 if len(seeds) == len(trials) else tokens_UBT1[seed_K]

@@ -27,8 +27,8 @@ GAIN = 0.95
 time of a single trial trained eagerly."""
 
 WORTH_COMPILING = 60.0
-"""Seconds that a trial must take eagerly for compiling to be tried: it takes 5 to 16 on one CPU core for the 2 blocks
-of the default study, more for more, and hardly saves a third (results/bench/compiled.json)."""
+"""Seconds that a trial must take eagerly for compiling to be tried: that takes 4 to 12 on one CPU core for the 2 blocks
+of the default study, and more for more (results/bench/compiled.json)."""
 
 WARM, TIMED = 2, 3
 """Steps before and within a measurement; the first makes the optimizers' state."""

@@ -5,6 +5,7 @@ B batch, T time, N = B*T predicted tokens, V vocabulary
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import torch
@@ -16,7 +17,9 @@ from mutransfer.config import TrialConfig
 
 def predict(model: Callable[[Tensor], Tensor], tokens_BT1: Tensor, dtype: str) -> tuple[Tensor, Tensor]:
     """The model's outputs (N, V), in float32 or wider, and the tokens (N) that they predict from those before them."""
-    with torch.autocast(tokens_BT1.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+    # where it changes nothing it would still take its time, at every step
+    narrow = torch.autocast(tokens_BT1.device.type, torch.bfloat16) if dtype == "bfloat16" else contextlib.nullcontext()
+    with narrow:
         outputs_BTV = model(tokens_BT1[:, :-1])
     wide_BTV = outputs_BTV if dtype == "float64" else outputs_BTV.float()
     return wide_BTV.flatten(0, 1), tokens_BT1[:, 1:].flatten()

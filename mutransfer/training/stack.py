@@ -3,8 +3,8 @@
 The cohort's forward and backward use the stacked tensors; clipping, evaluation and optimizers use each slice's own
 model, which shares their storage. What the optimizers of all slices treat alike lies side by side, so that an
 elementwise optimizer steps it as one tensor, a row. Kernels, and the host's work for them, are then counted by the
-groups of a slice and not by its parameters: for 32 slices of 12 blocks 0.8 ms in place of 9.7, in a step of which all
-else takes the host 11 (results/bench/cohort.json; CPU, arithmetic next to nothing). With that little left, slices have
+groups of a slice and not by its parameters: for 32 slices of 12 blocks 0.8 ms in place of 8.6, in a step of which all
+else takes the host 13 (results/bench/cohort.json; CPU, arithmetic next to nothing). With that little left, slices have
 optimizers of their own and not one with groups for all, which could hold neither different betas nor be parted when one
 of them diverges.
 

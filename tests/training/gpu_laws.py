@@ -300,9 +300,9 @@ def kernels(like: TrialConfig, size: int) -> Counter[str]:
 def test_the_kernels_of_a_step_grow_with_the_cohort_by_those_of_an_update_alone(clip_norm: float | None) -> None:
     """Of two groups: two fused updates, and two counters of steps."""
     like = replace(SMALL, optimizer=OptimizerConfig(clip_norm=clip_norm))
-    two, four = kernels(like, 2), kernels(like, 4)
-    assert not two - four
-    grown = four - two
+    four, six = kernels(like, 4), kernels(like, 6)
+    assert not four - six
+    grown = six - four
     assert grown["aten._fused_adamw_.default"] == 4
     assert grown.total() == 2 * 4
 
