@@ -34,9 +34,9 @@ A step's time for each of 8 trials over a single one's, from results/bench/cohor
 | 512    | 0.96     | 1.04 | 1.03 | 1.02 |
 | 1024   | 0.94     | 1.01 | 1.00 | 1.09 |
 
-2 trials are always slower than one by one, and 4 hardly ever do better than 8. Beyond the limit a cohort saves
-hardly more than a twentieth and soon nothing, while it rounds otherwise than a single trial: the default study, of 1024 tokens a
-step, is trained trial by trial, so that its losses do not depend, in their last bits, on which trials were started
+2 trials are always slower than one by one, and 4 hardly ever do better than 8. Beyond the limit a cohort saves hardly
+more than a twentieth and soon nothing, while it rounds otherwise than a single trial: the default study, of 1024 tokens
+a step, is trained trial by trial, so that its losses do not depend, in their last bits, on which trials were started
 together.
 """
 
