@@ -2,10 +2,10 @@
 
 A trial is trained up to a rung, hands its state to the driver, and waits there until all of its round have come; then
 the worse settings are dropped and the others go on from their states. So what is dropped depends on losses at one step
-alone, whatever finishes first, and it is the same for every optimizer, cohort, memory and executor: none of them needs
-to hold a whole round at once, all slots take part, workers share no files, and a kill loses nothing that had come to a
-rung. (A cohort could drop slices as it drops those that diverge, but must then hold the round in one process.) Not
-measured on a GPU.
+alone, whatever finishes first, and but for rounding it is the same for every optimizer, cohort, memory and executor:
+none of them needs to hold a whole round at once, all slots take part, workers share no files, and a kill loses nothing
+that had come to a rung. (A cohort could drop slices as it drops those that diverge, but must then hold the round in one
+process.) Not measured on a GPU.
 """
 
 from __future__ import annotations
@@ -114,7 +114,11 @@ class Halving:
             return record
         *_, last = self._seen[trial.trial_id].values()
         return dataclasses.replace(
-            record, wall_s=last.wall_s + record.wall_s, started=last.started, cohort_size=last.cohort_size
+            record,
+            wall_s=last.wall_s + record.wall_s,
+            started=last.started,
+            cohort_size=last.cohort_size,
+            execution=last.execution,
         )
 
     def move(self, trials: Iterable[PlannedTrial]) -> Moves:

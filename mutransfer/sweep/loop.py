@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mutransfer import records
 from mutransfer.config import Execution, SweepConfig
+from mutransfer.config.execution import CPU_COHORT
 from mutransfer.records import Record
 from mutransfer.sweep.events import Appended, Asked, Dispatched, Failed, Listener, Revised, Told
 from mutransfer.sweep.executors import Executor, Finished
@@ -86,7 +87,8 @@ class Loop:
         self.search_of = {cell: search for search in searches for cell in search.unit.cells}
         self.versions = installed_versions()
         self.slots = Slots(executor.slots, executor.sharers)
-        self.ready = Ready(config.cohort_size, partial(settled, config, executor.device, executor.sharers))
+        least = CPU_COHORT if executor.device == "cpu" and config.cohort_size is None else 1
+        self.ready = Ready(config.cohort_size, partial(settled, config, executor.device, executor.sharers), least)
         self.running: dict[str, Submission] = {}
         self.ran = self.diverged = 0
         self.busy_s = self.wall_s = 0.0

@@ -91,7 +91,9 @@ class RayCluster:
             return [cast("TrialResult", SimpleNamespace(**vars(result))) for result in results]
 
         self._run = ray.remote(max_retries=RETRIES, retry_exceptions=False, **options)(submission)
-        self._measure = ray.remote(max_retries=RETRIES, retry_exceptions=False, **options)(measure_execution)
+        # on a GPU in a process of its own, since a recording that fails may leave it unfit to train
+        alone = {} if self.device == "cpu" else {"max_calls": 1}
+        self._measure = ray.remote(max_retries=RETRIES, retry_exceptions=False, **options | alone)(measure_execution)
         self._corpus = ray.put(corpus)
 
     def measure(self, key: str, trial: TrialConfig, question: Question) -> None:

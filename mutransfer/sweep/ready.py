@@ -43,10 +43,11 @@ class Ready:
     """Proposals that wait for a slot. The dearest go first, so that no long trial is left for the end, and of trials
     trained in parts those that came furthest, so that few of them wait half trained."""
 
-    def __init__(self, most: int | None, settled: Callable[[TrialConfig], Execution | None]) -> None:
+    def __init__(self, most: int | None, settled: Callable[[TrialConfig], Execution | None], least: int = 1) -> None:
         """`most`: trials of a cohort; None: as many as fill a slot. `settled`: how trials of one's shape are trained;
-        where it says None that is measured once, on a slot of its own and before any of them."""
-        self._most, self._settled = most, settled
+        where it says None that is measured once, on a slot of its own and before any of them. `least`: fewer are handed
+        out one by one."""
+        self._most, self._settled, self._least = most, settled, least
         self._groups: dict[tuple[object, int | None], Group] = {}
         self._shapes: dict[TrialConfig, Shape] = {}
         self._alone: set[str] = set()
@@ -103,6 +104,8 @@ class Ready:
         free = slots.free + self._measuring  # which is over soon
         even = -(-self._count // free)
         size = min(self._largest(group, even), len(group.trials))
+        if size < self._least:
+            size = 1
         if room < WHOLE:
             size = min(size, int(room * full))
         share = WHOLE

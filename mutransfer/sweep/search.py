@@ -10,10 +10,11 @@
 
 What is searched by itself, a cell or all cells of an arm, is a `Unit`. A round is computed from the results of earlier
 rounds, by a sampler seeded with the study's name and the round's number where it draws. So the same command proposes
-the same trials whatever finishes first and after any kill. Rates that are recorded for a round stay its rates, even if
-the range or the number of seeds has grown since. Where the sweep has a `space`, random, tpe and gp search its
-hyperparameters together with the rate: a "rate" of the table is then a setting of all of them. Pruned, the settings of
-a round are compared with each other, and most of them are dropped early (rungs.py).
+the same trials whatever finishes first and after any kill, as far as losses are the same: in a cohort, and on a GPU,
+their last bits depend on what was trained together, and a sampler's rates may follow them. Rates that are recorded for
+a round stay its rates, even if the range or the number of seeds has grown since. Where the sweep has a `space`, random,
+tpe and gp search its hyperparameters together with the rate: a "rate" of the table is then a setting of all of them.
+Pruned, the settings of a round are compared with each other, and most of them are dropped early (rungs.py).
 """
 
 from __future__ import annotations

@@ -43,7 +43,9 @@ def settled(config: SweepConfig, device: str, sharers: int, trial: TrialConfig) 
 
 def question(config: SweepConfig, sharers: int) -> Question:
     """What is to be measured of a shape."""
-    modes = MODES if config.execution == "auto" else (config.execution,)
+    modes: tuple[str, ...] = MODES if config.execution == "auto" else (config.execution,)
+    if config.prune != "none" and config.execution == "auto":  # which would compile at every leg
+        modes = tuple(mode for mode in MODES if mode != "compiled")
     if config.cohort_size is None:
         return Question(MOST_IN_COHORT, modes)
     most = MOST_IN_COHORT if sharers > 1 else min(config.cohort_size, MOST_IN_COHORT)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from mutransfer.config import SweepConfig
+from mutransfer.config import OptimizerConfig, SweepConfig
 from mutransfer.config.sweep import RESOURCES
 
 
@@ -13,6 +13,8 @@ from mutransfer.config.sweep import RESOURCES
     [
         ({"execution": "jit"}, "found execution 'jit'; wanted a known one"),
         ({"execution": "graph", "device": "cpu"}, "found execution graph on the cpu; wanted a GPU"),
+        ({"execution": "graph", "optimizer": OptimizerConfig("sophia")}, "found execution graph with sophia"),
+        ({"execution": "graph", "build": "mine:model"}, "found execution graph with mine:model"),
         ({"execution": "compiled", "cohort_size": 4}, "found execution compiled with cohort_size 4; wanted trials one"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -202,10 +203,12 @@ def test_nothing_is_measured_that_need_not_be(tmp_path: Path) -> None:
 def test_on_a_cpu_tiny_trials_are_trained_together(tmp_path: Path) -> None:
     """By the rule, and by nobody's asking."""
     train = FakeTrain(str(tmp_path / "calls"))
-    tiny = small(tmp_path / "out", batch_size=4, model=TINY)
-    found, _ = dispatched(tiny, train, 1)
-    assert found == [6, 6]
-    assert dispatched(replace(tiny, out=str(tmp_path / "wide"), batch_size=64), train, 1)[0] == [1] * 12
+    tiny = small(tmp_path / "out", batch_size=4, model=TINY, seeds=4)
+    assert Counter(dispatched(tiny, train, 1)[0]) == {8: 2, 1: 8}  # 12 at each of two widths; fewer than 8 are slower
+    few = replace(tiny, out=str(tmp_path / "few"), seeds=2)
+    assert dispatched(few, train, 1)[0] == [1] * 12
+    assert dispatched(replace(few, out=str(tmp_path / "asked"), cohort_size=3), train, 1)[0] == [3] * 4
+    assert dispatched(replace(tiny, out=str(tmp_path / "wide"), batch_size=64), train, 1)[0] == [1] * 24
 
 
 def test_cohorts_that_do_not_fill_a_gpu_share_it(tmp_path: Path) -> None:

@@ -142,6 +142,16 @@ def test_short_trials_do_not_wait_for_a_compiler_and_a_missing_one_is_told() -> 
         assert fastest(measure, short + 2, 10_000, 1, MODES) == Execution()
 
 
+def test_what_cannot_be_recorded_is_told_and_trained_eagerly() -> None:
+    def measure(way: Execution) -> Cost:
+        if way.mode == "graph":
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        return Cost(0.0, 1.0, 1)
+
+    with pytest.warns(UserWarning, match=r"recorded steps could not be measured \(CUDA error: operation not"):
+        assert fastest(measure, 10, 10_000, 4, MODES) == Execution(4)
+
+
 def test_the_rule_for_a_cpu_is_what_was_measured() -> None:
     """It loses nowhere, is near the best of what was measured, and takes a cohort where that saves a quarter."""
     for batch, widths in MEASURED["step"].items():
@@ -203,8 +213,8 @@ def test_on_a_gpu_real_steps_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     with_the_numbers_of_a_gpu(
         monkeypatch,
-        memory_allocated=lambda device: 500,
-        max_memory_allocated=lambda device: 500 + 1000 * trained[-1][1],
+        memory_reserved=lambda device: 500,
+        max_memory_reserved=lambda device: 500 + 1000 * trained[-1][1],
         mem_get_info=lambda device: (20_000, 80_000),
     )
     small = trial(32, 2, 8)
@@ -223,6 +233,6 @@ def test_on_a_gpu_real_steps_decide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_plateau_is_timed_without_its_losses(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_the_numbers_of_a_gpu(monkeypatch, memory_allocated=lambda device: 0, max_memory_allocated=lambda device: 0)
+    with_the_numbers_of_a_gpu(monkeypatch, memory_reserved=lambda device: 0, max_memory_reserved=lambda device: 0)
     looking = trial(32, 2, 8, schedule=ScheduleConfig("plateau", window=2, warmup=0.0))
     assert measure(looking, CORPUS, "cpu", Execution(2)).step > 0
