@@ -244,6 +244,7 @@ def follow_noise(
                 loss, plain = training_loss(built.model, part_BT1, trial)
                 (loss / micro_batches).backward()  # type: ignore[no-untyped-call]
                 losses.append(plain)
+        run.clip()
         run.update(step)
         value = torch.stack(losses).mean().item()
         run.curve.losses = np.append(run.curve.losses, value)  # what the schedule plateau goes by

@@ -69,12 +69,14 @@ class Slice:
     curve: Curve = field(default_factory=Curve)
     rewarm_from: int | None = None
 
-    def update(self, step: int, clipped: bool = False) -> None:
-        """Clip, unless that is done, set the rates (and momenta) of the step and update, from the gradients that are
-        there."""
+    def clip(self) -> None:
+        """Scale the gradients, where their norm is larger than the trial allows."""
+        if self.trial.optimizer.clip_norm is not None:
+            self.built.clip_grad_norm_(self.trial.optimizer.clip_norm)
+
+    def update(self, step: int) -> None:
+        """Set the rates (and momenta) of the step and update, from the gradients that are there."""
         config = self.trial.optimizer
-        if config.clip_norm is not None and not clipped:
-            self.built.clip_grad_norm_(config.clip_norm)
         factor = growth_at(self.trial, step, self.curve.losses).factor
         if self.rewarm_from is not None:
             factor *= rewarmup_factor(config, step - self.rewarm_from)
@@ -116,10 +118,12 @@ class Cohort:
     def _advance(self, tokens_KBT1: Tensor) -> Tensor:
         replays = self.graphs and self.around is None  # a replay shows nobody what happens in it
         plain_K = self._replay(tokens_KBT1) if replays else self._differentiate(tokens_KBT1)
-        if self.stack is not None:
+        if self.stack is None:
+            self.slices[0].clip()
+        else:
             self.stack.clip_grad_norms_()
         for each in self.slices:
-            each.update(self.step, clipped=self.stack is not None)
+            each.update(self.step)
         self.step += 1
         return plain_K
 

@@ -151,6 +151,7 @@ def test_every_optimizer_updates_a_slice_as_it_updates_a_model_of_its_own(name: 
                 own.grad = torch.randn(own.shape, dtype=own.dtype, generator=draw)
                 assert shared.grad is not None
                 shared.grad.copy_(own.grad)
+            each.clip()
             each.update(step)
             if each.trial.optimizer.clip_norm is not None:
                 single.clip_grad_norm_(each.trial.optimizer.clip_norm)

@@ -197,7 +197,7 @@ def test_on_a_gpu_real_steps_decide(monkeypatch: pytest.MonkeyPatch) -> None:
         clock[0] += 0.9
         return torch.zeros(len(tokens))
 
-    def update(self: object, step: int, clipped: bool) -> None:
+    def update(self: object, step: int) -> None:
         clock[0] += 0.001
 
     advance = Cohort.advance
