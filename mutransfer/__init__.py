@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     )
     from mutransfer.parametrization import TABLES, Parametrized, ParamRule, build_model, parametrize
     from mutransfer.recipes import RECIPES
-    from mutransfer.result import Result, read_result, write_result
+    from mutransfer.study.result import Result, read_result, write_result
     from mutransfer.sweep.driver import run_sweep
     from mutransfer.sweep.sampler import BracketSampler
     from mutransfer.training import Checkpoint, TrialResult, train, train_trial
@@ -94,7 +94,7 @@ _HOMES = {
     ),
     "mutransfer.parametrization": ("TABLES", "ParamRule", "Parametrized", "build_model", "parametrize"),
     "mutransfer.recipes": ("RECIPES",),
-    "mutransfer.result": ("Result", "read_result", "write_result"),
+    "mutransfer.study.result": ("Result", "read_result", "write_result"),
     "mutransfer.sweep.driver": ("run_sweep",),
     "mutransfer.sweep.sampler": ("BracketSampler",),
     "mutransfer.training": ("Checkpoint", "TrialResult", "train", "train_trial"),

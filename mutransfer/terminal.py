@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from mutransfer.result import Result
-    from mutransfer.search_result import SearchResult
+    from mutransfer.study.result import Result
+    from mutransfer.study.search_result import SearchResult
 
 MOST_PAIRS = 3
 """Pairs of arms of which the difference is shown."""

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from sweep.fake_training import CORPUS, Result
 
-from mutransfer import OptimizerConfig, SweepConfig, analyze, records, scale_batch
+from mutransfer import OptimizerConfig, SweepConfig, analyze, scale_batch
 from mutransfer.sweep.plan import plan_trials
 from mutransfer.sweep.planned import PlannedTrial
 from mutransfer.sweep.recording import make_record
+from mutransfer.trials import records
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 DRAW = runpy.run_path(str(EXPERIMENTS / "draw" / "batch_scaling.py"))

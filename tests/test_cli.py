@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mutransfer import records
 from mutransfer.cli import main
+from mutransfer.trials import records
 
 QUICK = ["--steps", "6", "--seeds", "1", "--executor", "inprocess", "--device", "cpu", "--eval-batches", "1"]
 SMALL = [*QUICK, "--widths", "16,32", "--lrs", "2^-9..2^-5", "--base-width", "16"]

@@ -13,14 +13,14 @@ import pytest
 from sweep.fake_training import FakeTrain
 from sweep.fakes import in_process, load_fake, small, sweep
 
-from mutransfer import records
 from mutransfer.analysis import Settling
 from mutransfer.arguments import read_sweep
 from mutransfer.cli import main
 from mutransfer.config import Arm
-from mutransfer.confirm import confirm, plan_confirmation
-from mutransfer.result import read_result
+from mutransfer.study.confirm import confirm, plan_confirmation
+from mutransfer.study.result import read_result
 from mutransfer.terminal import print_result
+from mutransfer.trials import records
 
 RESULTS = Path(__file__).parent.parent / "results"
 LRS = tuple(2.0**e for e in range(-11, -3))

@@ -28,10 +28,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mutransfer import records
 from mutransfer.analysis.curve import Curve, curves, two_way
 from mutransfer.analysis.noise import NEAR, SINGLE_TILT
 from mutransfer.analysis.optimum import optima
+from mutransfer.trials import records
 
 Array = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from mutransfer.config import AXES, Arm, Range, SweepConfig
-from mutransfer.records import Record, values_of
+from mutransfer.trials.records import Record, values_of
 
 SHORTLIST = 3
 """Settings that are worth confirming."""

@@ -17,7 +17,7 @@ import pandas as pd
 
 from mutransfer.analysis.spikes import SpikeScore, find_spikes
 from mutransfer.checks import one_of
-from mutransfer.records import read_lines
+from mutransfer.trials.records import read_lines
 
 HEALTHY = 1e-3
 SMALL, LARGE = 1e-5, 1e-2

@@ -52,8 +52,8 @@ def run(words: list[str]) -> None:
     """Train a size at the proxy's rate, half and double of it, and print what that rate costs there."""
     from rich.table import Table
 
-    from mutransfer.confirm import confirm, plan_confirmation
-    from mutransfer.result import read_result, write_result
+    from mutransfer.study.confirm import confirm, plan_confirmation
+    from mutransfer.study.result import read_result, write_result
     from mutransfer.sweep.progress import watch
 
     arguments = parse("confirm", ConfirmArguments, words, switches=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mutransfer.analysis import Optimum
-    from mutransfer.result import Result
+    from mutransfer.study.result import Result
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def run(words: list[str]) -> None:
     from mutransfer.files import write_whole
     from mutransfer.report.files import save_figure
     from mutransfer.report.range_test import RangePanel, range_tests
-    from mutransfer.result import read_result
+    from mutransfer.study.result import read_result
     from mutransfer.sweep.executors import local_device
     from mutransfer.terminal import open_console
 

@@ -13,12 +13,12 @@ def run(words: list[str]) -> None:
     """Print what a sweep would run, and what it costs on this machine."""
     from rich.table import Table
 
-    from mutransfer import records
     from mutransfer.data import load_corpus
     from mutransfer.sweep.executors import local_device, local_slots, train_trials
     from mutransfer.sweep.folder import Origin, ResultFolder, extend, read_origin
     from mutransfer.sweep.plan import estimate, time_trials
     from mutransfer.sweep.progress import format_seconds
+    from mutransfer.trials import records
 
     config = read_sweep("plan", words)
     config.validate()

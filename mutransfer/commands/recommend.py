@@ -40,7 +40,7 @@ class RecommendArguments:
 
 def run(words: list[str]) -> None:
     """Print the learning rate for another width, with its interval, for each group of parameters."""
-    from mutransfer.advice import advise, describe
+    from mutransfer.study.advice import advise, describe
 
     arguments = parse("recommend", RecommendArguments, words, switches=True)
     advice = advise(Path(arguments.result), arguments.sizes, arguments.arm, arguments.steps, arguments.batch_size)

@@ -10,8 +10,8 @@ from mutransfer.terminal import print_result, print_search
 
 def run(words: list[str]) -> None:
     """Write the tables, figures, report.html and summary.json of a result folder from its records alone."""
-    from mutransfer.result import read_result, write_result
-    from mutransfer.search_result import is_search, read_search, write_search
+    from mutransfer.study.result import read_result, write_result
+    from mutransfer.study.search_result import is_search, read_search, write_search
 
     path = Path(parse("report", ResultArguments, words).result)
     if is_search(path):

@@ -8,8 +8,8 @@ from mutransfer.terminal import open_console, print_result, print_search
 
 def run(words: list[str]) -> None:
     """Run, resume or extend a sweep; print the verdict and write the report."""
-    from mutransfer.result import read_result, write_result
-    from mutransfer.search_result import read_search, write_search
+    from mutransfer.study.result import read_result, write_result
+    from mutransfer.study.search_result import read_search, write_search
     from mutransfer.sweep.driver import run_sweep
     from mutransfer.sweep.progress import watch
 

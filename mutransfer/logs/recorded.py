@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mutransfer import records
 from mutransfer.analysis.doctor import Curve, Run, Setup
 from mutransfer.config import AXES, ScheduleConfig
-from mutransfer.records import Record
 from mutransfer.sweep.folder import ResultFolder, read_origin
+from mutransfer.trials import records
+from mutransfer.trials.records import Record
 
 
 @dataclass(frozen=True)

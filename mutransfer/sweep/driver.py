@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mutransfer import records
 from mutransfer.config import SweepConfig
 from mutransfer.config.execution import validate_execution
-from mutransfer.records import Record
 from mutransfer.sweep.claim import claim
 from mutransfer.sweep.events import Closed, Listener, Opened, ignore
 from mutransfer.sweep.executors import Executor, InProcess, local_device, training_of
@@ -30,6 +28,8 @@ from mutransfer.sweep.loop import Loop, Search
 from mutransfer.sweep.planned import cell_flops
 from mutransfer.sweep.rungs import part_trained
 from mutransfer.sweep.search import Observation, check, expect, group_by_cell, units
+from mutransfer.trials import records
+from mutransfer.trials.records import Record
 
 if TYPE_CHECKING:
     from mutransfer.data import Corpus

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutransfer.records import Record
 from mutransfer.sweep.planned import Cell, PlannedTrial
 from mutransfer.sweep.search import Expected
+from mutransfer.trials.records import Record
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mutransfer import records
 from mutransfer.checks import several
 from mutransfer.config import AXES, SCHEMA, Arm, SweepConfig, differing_fields, flatten, sweep_from_json, to_json
 from mutransfer.config.sweep import EXTENSIONS
 from mutransfer.files import write_whole
+from mutransfer.trials import records
 
 PLANNED = tuple(name for name in EXTENSIONS if name != "tolerance")
 """Fields of a SweepConfig by which the sweeps of one folder may plan different trials."""

@@ -16,14 +16,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mutransfer import records
 from mutransfer.files import write_whole
-from mutransfer.records import Record
 from mutransfer.sweep.executors import Leg
 from mutransfer.sweep.folder import ResultFolder
 from mutransfer.sweep.planned import PlannedTrial
 from mutransfer.sweep.rungs import next_stop, rungs
 from mutransfer.sweep.search import DIVERGED_LOSS, Observation, Values
+from mutransfer.trials import records
+from mutransfer.trials.records import Record
 
 Key = tuple[tuple[str, int], int]
 """A round: the key of its cell, and its number."""

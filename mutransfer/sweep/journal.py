@@ -20,9 +20,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mutransfer.config import SweepConfig
-from mutransfer.records import Record, values_of
 from mutransfer.sweep.planned import study_name
 from mutransfer.sweep.search import objective
+from mutransfer.trials.records import Record, values_of
 
 
 class Journal:

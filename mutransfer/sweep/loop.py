@@ -20,10 +20,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from mutransfer import records
 from mutransfer.config import Execution, SweepConfig
 from mutransfer.config.execution import CPU_COHORT
-from mutransfer.records import Record
 from mutransfer.sweep.events import Appended, Asked, Dispatched, Failed, Listener, Revised, Told
 from mutransfer.sweep.executors import Executor, Finished
 from mutransfer.sweep.folder import Failure, ResultFolder, append_failure, explain_write_errors, write_curve
@@ -36,6 +34,8 @@ from mutransfer.sweep.recording import installed_versions, make_record
 from mutransfer.sweep.search import Observation, Unit, expect, observe, propose
 from mutransfer.sweep.shapes import question, settled
 from mutransfer.sweep.shares import WHOLE, Slots
+from mutransfer.trials import records
+from mutransfer.trials.records import Record
 
 if TYPE_CHECKING:
     from mutransfer.data import Corpus

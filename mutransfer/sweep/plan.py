@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mutransfer.config import SweepConfig, TrialConfig
-from mutransfer.records import Record
 from mutransfer.sweep.cost import count_params, counted_flops
 from mutransfer.sweep.planned import Cell, PlannedTrial, cell_flops, cells, plan_trial
 from mutransfer.sweep.rungs import part_trained
 from mutransfer.sweep.search import check, expect, group_by_cell, propose, units
 from mutransfer.sweep.shapes import asked_mode
+from mutransfer.trials.records import Record
 
 if TYPE_CHECKING:
     from mutransfer.data import Corpus

@@ -12,11 +12,11 @@ from rich.live import Live
 from rich.table import Table
 
 from mutransfer.config import AXES
-from mutransfer.records import Record, trained_part
 from mutransfer.sweep.cost import seconds_left
 from mutransfer.sweep.events import Appended, Closed, Dispatched, Event, Failed, Listener, Opened, Revised
 from mutransfer.sweep.planned import Cell
 from mutransfer.sweep.search import Expected
+from mutransfer.trials.records import Record, trained_part
 
 
 class Best(NamedTuple):

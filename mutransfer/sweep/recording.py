@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from mutransfer.config import SweepConfig
-from mutransfer.records import Record
 from mutransfer.sweep.cost import counted_flops
 from mutransfer.sweep.planned import PlannedTrial
+from mutransfer.trials.records import Record
 
 if TYPE_CHECKING:
     from mutransfer.data import Corpus

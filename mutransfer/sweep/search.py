@@ -27,8 +27,8 @@ from typing import NamedTuple
 
 from mutransfer.config import SweepConfig
 from mutransfer.config.space import ROUND
-from mutransfer.records import Record, values_of
 from mutransfer.sweep.planned import Cell, Point, cells
+from mutransfer.trials.records import Record, values_of
 
 STARTUP = 3
 """Rounds of a `space` that are drawn at random before TPE or the Gaussian process takes over: 12 settings, where Optuna

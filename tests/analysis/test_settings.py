@@ -12,7 +12,7 @@ import pytest
 from mutransfer.analysis import analyze
 from mutransfer.analysis.settings import AROUND, at_an_end, pruning_warning, rank, shortlist, to_confirm
 from mutransfer.config import Arm, Range, SweepConfig
-from mutransfer.records import Record, to_frame
+from mutransfer.trials.records import Record, to_frame
 
 SPACE = (Range("model.output_mult", 1.0, 16.0), Range("optimizer.beta2", 0.9, 1.0 - 1e-3, log=False))
 CONFIG = SweepConfig(search="tpe", widths=(64,), space=SPACE, lrs=(2.0**-10, 2.0**-4))

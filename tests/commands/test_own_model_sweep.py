@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mutransfer.advice import _groups
 from mutransfer.analysis.recommend import Recommendation
 from mutransfer.arguments import read_sweep
 from mutransfer.cli import main
-from mutransfer.result import read_result
+from mutransfer.study.advice import _groups
+from mutransfer.study.result import read_result
 from mutransfer.sweep.driver import run_sweep
 
 MODEL = """

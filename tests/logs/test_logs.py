@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mutransfer import records
 from mutransfer.analysis.doctor import Run, diagnose
 from mutransfer.analysis.watched import Observation
 from mutransfer.logs import LAYERED, NAMES, holds_events, read_events, read_table, read_trials, read_watched
+from mutransfer.trials import records
 
 DATA = Path(__file__).parents[1] / "data" / "doctor"
 REFERENCE = Path(__file__).parents[2] / "results" / "reference_cpu"

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mutransfer import records
 from mutransfer.sweep.driver import run_sweep
 from mutransfer.sweep.events import Event
 from mutransfer.sweep.executors import InProcess
 from mutransfer.sweep.loop import TrialsFailedError
+from mutransfer.trials import records
 
 from .fake_legs import SPACE, FakeLegs
 from .fake_training import FakeTrain

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mutransfer import records
 from mutransfer.config import SweepConfig
 from mutransfer.data import Corpus
 from mutransfer.sweep.driver import run_sweep
 from mutransfer.sweep.events import Listener, ignore
 from mutransfer.sweep.executors import InProcess
+from mutransfer.trials import records
 
 from .fake_training import CORPUS, FakeTrain
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from mutransfer import records
-from mutransfer.advice import advise
 from mutransfer.config import AXES, Arm, SweepConfig, sweep_from_json, to_json
-from mutransfer.result import read_result
+from mutransfer.study.advice import advise
+from mutransfer.study.result import read_result
 from mutransfer.sweep.search import find_missing_rates
+from mutransfer.trials import records
 
 from .fake_training import FakeTrain
 from .fakes import small, sweep

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mutransfer import records
 from mutransfer.analysis.line import slope
 from mutransfer.analysis.optimum import optima
 from mutransfer.cli import main
@@ -29,6 +28,7 @@ from mutransfer.sweep.planned import cell_flops, cells
 from mutransfer.sweep.progress import PlainLines
 from mutransfer.sweep.search import DIVERGED_LOSS, Observation, Unit, expect, propose, units
 from mutransfer.sweep.status import status
+from mutransfer.trials import records
 
 from .fake_training import FakeTrain
 from .fakes import assert_journal_agrees, measured, small, sweep

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from mutransfer import records
 from mutransfer.analysis import Settling
 from mutransfer.arguments import read_sweep
 from mutransfer.config import to_json
 from mutransfer.report.commands import settling_step
-from mutransfer.result import read_result
+from mutransfer.study.result import read_result
+from mutransfer.study.settling import with_costs
 from mutransfer.sweep.driver import Outcome
 from mutransfer.sweep.plan import estimate
-from mutransfer.sweep.settling import with_costs
+from mutransfer.trials import records
 
 from .fake_training import FakeTrain
 from .fakes import sweep

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from mutransfer import records
 from mutransfer.config import MODES, Arm, Execution, ModelConfig, SweepConfig, TrialConfig
 from mutransfer.data import Corpus
 from mutransfer.sweep.driver import run_sweep
@@ -25,6 +24,7 @@ from mutransfer.sweep.progress import Tally
 from mutransfer.sweep.ready import Ready
 from mutransfer.sweep.shapes import MOST_IN_COHORT, Question, question, settled
 from mutransfer.sweep.shares import WHOLE, Slots
+from mutransfer.trials import records
 
 from .fake_training import CORPUS, FakeTrain
 from .fakes import assert_journal_agrees, load_fake, measured, small, sweep

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mutransfer import records
 from mutransfer.sweep import events, executors
 from mutransfer.sweep.driver import run_sweep
 from mutransfer.sweep.loop import HOPELESS, TrialsFailedError
 from mutransfer.sweep.search import DIVERGED_LOSS
+from mutransfer.trials import records
 
 from .drive import Order
 from .fake_training import CORPUS, FakeTrain

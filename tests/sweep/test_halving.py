@@ -16,10 +16,8 @@ from typing import Any
 
 import pytest
 
-from mutransfer import records
 from mutransfer.config import SweepConfig
 from mutransfer.data import Corpus
-from mutransfer.records import Record
 from mutransfer.sweep.driver import run_sweep
 from mutransfer.sweep.events import Appended, Event
 from mutransfer.sweep.executors import Finished, InProcess
@@ -30,6 +28,8 @@ from mutransfer.sweep.progress import Tally, describe
 from mutransfer.sweep.rungs import part_trained
 from mutransfer.sweep.search import DIVERGED_LOSS, ROUND, Observation, _seed_means
 from mutransfer.sweep.status import status
+from mutransfer.trials import records
+from mutransfer.trials.records import Record
 
 from .drive import Order
 from .fake_legs import SPACE, FakeLegs, loss_at

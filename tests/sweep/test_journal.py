@@ -11,8 +11,8 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from mutransfer import records
 from mutransfer.sweep.journal import open_journal
+from mutransfer.trials import records
 
 from .fake_training import FakeTrain
 from .fakes import assert_journal_agrees, small, sweep, told

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mutransfer import records
 from mutransfer.sweep import executors
 from mutransfer.sweep.executors import gpu_slots, local_slots
 from mutransfer.sweep.plan import estimate, plan_trials, time_trials
 from mutransfer.sweep.planned import cell_flops, cells
+from mutransfer.trials import records
 
 from .fake_training import CORPUS, FakeTrain
 from .fakes import measured, small, sweep

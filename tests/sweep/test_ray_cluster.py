@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from mutransfer import records
 from mutransfer.config import SweepConfig
 from mutransfer.sweep import executors, ray_cluster
 from mutransfer.sweep.driver import run_sweep
@@ -24,6 +23,7 @@ from mutransfer.sweep.loop import TrialsFailedError
 from mutransfer.sweep.plan import plan_trials
 from mutransfer.sweep.ray_cluster import RayCluster
 from mutransfer.sweep.shares import WHOLE
+from mutransfer.trials import records
 
 from .drive import Order
 from .fake_legs import FakeLegs

@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 
 from mutransfer.config import SweepConfig
-from mutransfer.records import Record
 from mutransfer.sweep.cost import training_flops
 from mutransfer.sweep.planned import PlannedTrial, Point, cells, plan_trial
 from mutransfer.sweep.recording import make_record
+from mutransfer.trials.records import Record
 
 from .fake_training import CORPUS, Result
 

@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mutransfer import records
 from mutransfer.config import Arm, Range, SweepConfig, flat_trial
 from mutransfer.sweep import sampling
 from mutransfer.sweep.events import Appended, Event
@@ -22,6 +21,7 @@ from mutransfer.sweep.planned import Point
 from mutransfer.sweep.search import DIVERGED_LOSS, ROUND, STARTUP, Observation, find_missing_rates
 from mutransfer.sweep.search import propose_rates as propose
 from mutransfer.sweep.status import status
+from mutransfer.trials import records
 
 from .fake_training import FakeTrain
 from .fakes import assert_journal_agrees, calls, measured, small, sweep, told

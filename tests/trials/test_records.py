@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from mutransfer import records
 from mutransfer.config import SweepConfig
-from mutransfer.records import Record
+from mutransfer.trials import records
+from mutransfer.trials.records import Record
 
 CONFIG = SweepConfig()
 

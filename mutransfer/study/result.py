@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from mutransfer import records
 from mutransfer.analysis import Analysis, analyze, to_summary
 from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.config import SweepConfig, to_json
 from mutransfer.files import write_whole
-from mutransfer.records import Record
 from mutransfer.report import FailedTrial, Provenance, save_figures, write_report
-from mutransfer.sweep.confirmations import read_confirmations
+from mutransfer.study.confirmations import read_confirmations
+from mutransfer.study.settling import with_costs
 from mutransfer.sweep.folder import ResultFolder, explain_write_errors, read_failures, read_origin
-from mutransfer.sweep.settling import with_costs
+from mutransfer.trials import records
+from mutransfer.trials.records import Record
 
 
 @dataclass(frozen=True)

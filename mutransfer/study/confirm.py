@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from mutransfer.analysis.confirmation import Confirmation, arm_to_follow
 from mutransfer.analysis.optimum import Optimum
 from mutransfer.config import AXES, SweepConfig, one_size
-from mutransfer.result import Result
-from mutransfer.sweep.confirmations import confirmation_sweep, confirmed_lr, read_confirmation
+from mutransfer.study.confirmations import confirmation_sweep, confirmed_lr, read_confirmation
+from mutransfer.study.result import Result
 from mutransfer.sweep.driver import load_corpus, open_executor, run_sweep
 from mutransfer.sweep.events import Listener, ignore
 from mutransfer.sweep.executors import Executor

@@ -20,7 +20,7 @@ from mutransfer.files import write_whole
 from mutransfer.report.files import save_figure
 from mutransfer.report.search_page import render_search
 from mutransfer.report.settings import slices
-from mutransfer.result import Recorded, provenance, read_recorded
+from mutransfer.study.result import Recorded, provenance, read_recorded
 from mutransfer.sweep.folder import ResultFolder, explain_write_errors, read_origin
 
 CONFIRM = "confirm.py"

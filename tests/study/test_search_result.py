@@ -17,17 +17,17 @@ from sweep.fake_legs import FakeLegs
 from sweep.fake_training import FakeTrain
 from sweep.fakes import small, sweep
 
-from mutransfer import records
 from mutransfer.analysis.settings import at_an_end, ranges
 from mutransfer.cli import main
 from mutransfer.config import Range
 from mutransfer.experiment import load_experiment
-from mutransfer.records import Record
 from mutransfer.report.settings import best_table, slices, slices_data
-from mutransfer.result import read_result
-from mutransfer.search_result import SearchResult, is_search, read_search, write_search
+from mutransfer.study.result import read_result
+from mutransfer.study.search_result import SearchResult, is_search, read_search, write_search
 from mutransfer.sweep.importance import importances
 from mutransfer.terminal import print_search
+from mutransfer.trials import records
+from mutransfer.trials.records import Record
 
 NAME = 'a & <b> """c'
 SPACE = (Range("model.output_mult", 0.5, 32.0), Range("optimizer.beta2", 0.8, 0.999, log=False))

@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from mutransfer import records
 from mutransfer.analysis.confirmation import Confirmation, confirmation
 from mutransfer.analysis.transfer import Analysis
 from mutransfer.checks import one_of
 from mutransfer.config import AXES, SweepConfig
 from mutransfer.sweep.folder import ResultFolder, read_origin
+from mutransfer.trials import records
 
 FOLDER = "confirm"
 

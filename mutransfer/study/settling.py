@@ -9,9 +9,9 @@ from typing import Any
 
 from mutransfer.analysis import Analysis, Settling
 from mutransfer.config import AXES, SweepConfig
-from mutransfer.records import Record
 from mutransfer.sweep.planned import cell_flops
 from mutransfer.sweep.search import Histories, expect, group_by_cell, units
+from mutransfer.trials.records import Record
 
 ROOM = 2.0
 """A budget holds so many times what is expected, for a search that takes more."""

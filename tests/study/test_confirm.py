@@ -15,16 +15,16 @@ import pytest
 from sweep.fake_training import CORPUS, DIVERGES_FROM, FakeTrain
 from sweep.fakes import calls, in_process, load_fake, small, sweep
 
-from mutransfer import records
-from mutransfer.advice import advise, describe
 from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.cli import main
 from mutransfer.config import AXES, Arm, SweepConfig
-from mutransfer.confirm import confirm, plan_confirmation
 from mutransfer.data import Corpus
-from mutransfer.result import Result, read_result
-from mutransfer.sweep.confirmations import read_confirmations
+from mutransfer.study.advice import advise, describe
+from mutransfer.study.confirm import confirm, plan_confirmation
+from mutransfer.study.confirmations import read_confirmations
+from mutransfer.study.result import Result, read_result
 from mutransfer.sweep.events import Appended, Event, Listener, ignore
+from mutransfer.trials import records
 
 LRS = tuple(2.0**e for e in range(-11, -3))
 

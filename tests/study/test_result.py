@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mutransfer import read_result
-from mutransfer.result import conformance_status, provenance
+from mutransfer.study.result import conformance_status, provenance
 from mutransfer.sweep.folder import Failure, ResultFolder, append_failure
 
 REFERENCE = Path(__file__).parent.parent / "results" / "reference_cpu"
