@@ -105,6 +105,11 @@ def slope(widths: pd.Series[int], log2_lr: pd.Series[float]) -> float:
     return float(np.polyfit(np.log2(widths), log2_lr, 1)[0])
 
 
+def signed(number: float) -> str:
+    """Two decimals with a sign; what rounds to 0 is +0.00, whichever side of it rounding errors leave it on."""
+    return f"{round(number, 2) + 0.0:+.2f}"
+
+
 def to_text(tests: Tests, result: Result) -> str:
     """The table, and how each rule does over all of it."""
     return "\n".join([*_lines(tests, result), ""])
@@ -123,13 +128,13 @@ def _lines(tests: Tests, result: Result) -> Iterator[str]:
     yield "|---|---|---|" + "---|" * len(COLUMNS)
     for row in found.to_dict("records"):
         best = f"{row['log2_lr']:.2f} [{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
-        cells = " | ".join(f"{row[name]:+.2f}" for name in COLUMNS)
+        cells = " | ".join(signed(row[name]) for name in COLUMNS)
         yield f"| {row['arm']} | {row['width']} | {best} | {cells} |".replace("-", "−")
     yield ""
     yield "| over all of it | " + " | ".join(COLUMNS) + " |"
     yield "|---|" + "---|" * len(COLUMNS)
     for words, take in {
-        "mean": lambda away: f"{away.mean():+.2f}",
+        "mean": lambda away: signed(away.mean()),
         "standard deviation": lambda away: f"{away.std():.2f}",
         "largest, either way": lambda away: f"{away.abs().max():.2f}",
     }.items():
@@ -139,7 +144,7 @@ def _lines(tests: Tests, result: Result) -> Iterator[str]:
     yield "|---|---|" + "---|" * len(RULES)
     for arm, rows in found.groupby("arm", sort=False):
         slopes = [slope(rows["width"], rows["log2_lr"] + (rows[name] if name else 0)) for name in ("", *RULES)]
-        yield f"| {arm} | {' | '.join(f'{each:+.2f}' for each in slopes)} |".replace("-", "−")
+        yield f"| {arm} | {' | '.join(map(signed, slopes))} |".replace("-", "−")
 
 
 if __name__ == "__main__":

@@ -130,9 +130,9 @@ def test_a_finished_run_trains_no_step_again(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_divergence_is_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint, config = Checkpoint(tmp_path / "run.pt"), trial(lr=1e6, steps=40)
+    checkpoint, config = Checkpoint(tmp_path / "run.pt"), trial(lr=1e38, steps=40)
     first = train_trial(config, CORPUS, "cpu", checkpoint)
-    assert first.diverged_step == 2  # seen at step 20, at which no checkpoint would be due
+    assert first.diverged_step in range(1, 19)  # not finite; seen at step 20, at which no checkpoint would be due
     with pytest.raises(ValueError, match="of a trial that has diverged; wanted one to extend"):
         train_trial(dataclasses.replace(config, steps=60), CORPUS, "cpu", checkpoint)
     monkeypatch.delattr(Cohort, "advance")

@@ -83,7 +83,7 @@ def test_a_record_from_before_a_field_was_added_has_its_default(path: Path) -> N
 
 
 def test_the_records_of_the_first_results_are_read() -> None:
-    file = Path(__file__).parents[1] / "results" / "reference_cpu" / "records.jsonl"
+    file = Path(__file__).parents[2] / "results" / "reference_cpu" / "records.jsonl"
     assert {(each.pruned_step, each.execution) for each in records.read(file)} == {(None, None)}
     assert all(not LATER.keys() & json.loads(line).keys() for line in file.read_text().splitlines())
 
