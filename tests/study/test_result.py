@@ -13,7 +13,7 @@ from mutransfer import read_result
 from mutransfer.study.result import conformance_status, provenance
 from mutransfer.sweep.folder import Failure, ResultFolder, append_failure
 
-REFERENCE = Path(__file__).parent.parent / "results" / "reference_cpu"
+REFERENCE = Path(__file__).parents[2] / "results" / "reference_cpu"
 
 
 @pytest.fixture
