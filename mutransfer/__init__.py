@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     )
     from mutransfer.parametrization import TABLES, Parametrized, ParamRule, build_model, parametrize
     from mutransfer.recipes import RECIPES
+    from mutransfer.search.sampler import BracketSampler
     from mutransfer.study.result import Result, read_result, write_result
     from mutransfer.sweep.driver import run_sweep
-    from mutransfer.sweep.sampler import BracketSampler
     from mutransfer.training import Checkpoint, TrialResult, train, train_trial
 
 _HOMES = {
@@ -96,7 +96,7 @@ _HOMES = {
     "mutransfer.recipes": ("RECIPES",),
     "mutransfer.study.result": ("Result", "read_result", "write_result"),
     "mutransfer.sweep.driver": ("run_sweep",),
-    "mutransfer.sweep.sampler": ("BracketSampler",),
+    "mutransfer.search.sampler": ("BracketSampler",),
     "mutransfer.training": ("Checkpoint", "TrialResult", "train", "train_trial"),
 }
 

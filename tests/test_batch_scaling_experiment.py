@@ -12,8 +12,8 @@ import pytest
 from sweep.fake_training import CORPUS, Result
 
 from mutransfer import OptimizerConfig, SweepConfig, analyze, scale_batch
+from mutransfer.search.planned import PlannedTrial
 from mutransfer.sweep.plan import plan_trials
-from mutransfer.sweep.planned import PlannedTrial
 from mutransfer.sweep.recording import make_record
 from mutransfer.trials import records
 

@@ -16,7 +16,7 @@ from mutransfer import Analysis, Result, SweepConfig, read_result, run_sweep
 from mutransfer.cli import main
 from mutransfer.config import Arm
 from mutransfer.experiment import load_experiment
-from mutransfer.sweep.search import expect, group_by_cell, units
+from mutransfer.search.rounds import expect, group_by_cell, units
 from mutransfer.training.trainer import build, make_optimizer
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"

@@ -22,7 +22,7 @@ from plain_loop import train_plain
 
 from mutransfer import Corpus, ModelConfig, SweepConfig, TrialConfig
 from mutransfer.config import Execution
-from mutransfer.sweep.cost import training_flops
+from mutransfer.search.cost import training_flops
 from mutransfer.training.batches import draw_batches
 from mutransfer.training.execution import find_execution
 from mutransfer.training.trainer import start

@@ -12,7 +12,7 @@ from plain_loop import train_plain
 from ratios import ratio
 
 from mutransfer import Corpus, SweepConfig
-from mutransfer.sweep.cost import training_flops
+from mutransfer.search.cost import training_flops
 from mutransfer.training.batches import draw_batches
 from mutransfer.training.trainer import start
 

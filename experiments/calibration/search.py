@@ -27,13 +27,13 @@ import numpy as np  # noqa: E402
 import optuna  # noqa: E402
 import pandas as pd  # noqa: E402
 from analysis.planted import SHARES  # noqa: E402
-from sweep.planted_search import COSTS, GRID, Planted, plant, play  # noqa: E402
+from search.planted_search import COSTS, GRID, Planted, plant, play  # noqa: E402
 
 from mutransfer.analysis.curve import Curve  # noqa: E402
 from mutransfer.analysis.line import slope  # noqa: E402
 from mutransfer.analysis.optimum import optima  # noqa: E402
 from mutransfer.config import SweepConfig  # noqa: E402
-from mutransfer.sweep.known import Ask, Task, curve_of, spent  # noqa: E402
+from mutransfer.search.known import Ask, Task, curve_of, spent  # noqa: E402
 
 RESULTS = ROOT / "results" / "calibration"
 KINDS = tuple(SHARES)

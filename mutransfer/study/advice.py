@@ -11,9 +11,9 @@ from mutransfer.analysis.confirmation import Confirmation, arm_to_follow
 from mutransfer.analysis.recommend import refuse_horizon
 from mutransfer.config import AXES, LOSSES, one_size
 from mutransfer.report.commands import confirm_command
+from mutransfer.search.planned import cell_flops, cells
 from mutransfer.study.confirmations import confirmation_sweep
 from mutransfer.study.result import Result, read_result
-from mutransfer.sweep.planned import cell_flops, cells
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 from mutransfer.analysis import Analysis, Settling
 from mutransfer.config import AXES, SweepConfig
-from mutransfer.sweep.planned import cell_flops
-from mutransfer.sweep.search import Histories, expect, group_by_cell, units
+from mutransfer.search.planned import cell_flops
+from mutransfer.search.rounds import Histories, expect, group_by_cell, units
 from mutransfer.trials.records import Record
 
 ROOM = 2.0

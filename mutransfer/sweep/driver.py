@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 from mutransfer.config import SweepConfig
 from mutransfer.config.execution import validate_execution
+from mutransfer.search.planned import cell_flops
+from mutransfer.search.rounds import Observation, check, expect, group_by_cell, units
+from mutransfer.search.rungs import part_trained
 from mutransfer.sweep.claim import claim
 from mutransfer.sweep.events import Closed, Listener, Opened, ignore
 from mutransfer.sweep.executors import Executor, InProcess, local_device, training_of
@@ -25,15 +28,12 @@ from mutransfer.sweep.halving import Halving
 from mutransfer.sweep.interrupts import interrupts
 from mutransfer.sweep.journal import open_journal
 from mutransfer.sweep.loop import Loop, Search
-from mutransfer.sweep.planned import cell_flops
-from mutransfer.sweep.rungs import part_trained
-from mutransfer.sweep.search import Observation, check, expect, group_by_cell, units
 from mutransfer.trials import records
 from mutransfer.trials.records import Record
 
 if TYPE_CHECKING:
     from mutransfer.data import Corpus
-    from mutransfer.sweep.bracketing import Searched
+    from mutransfer.search.bracketing import Searched
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,6 @@ def _read_records(folder: ResultFolder) -> list[Record]:
 def _look_back(searches: Sequence[Search], histories: dict[tuple[str, int], list[Observation]]) -> tuple[Searched, ...]:
     if not any(search.unit.config.search == "bracket" for search in searches):
         return ()
-    from mutransfer.sweep.bracketing import look_back
+    from mutransfer.search.bracketing import look_back
 
     return tuple(look_back(search.unit, histories) for search in searches)

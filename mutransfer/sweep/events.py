@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutransfer.sweep.planned import Cell, PlannedTrial
-from mutransfer.sweep.search import Expected
+from mutransfer.search.planned import Cell, PlannedTrial
+from mutransfer.search.rounds import Expected
 from mutransfer.trials.records import Record
 
 

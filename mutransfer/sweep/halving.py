@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mutransfer.files import write_whole
+from mutransfer.search.planned import PlannedTrial
+from mutransfer.search.rounds import DIVERGED_LOSS, Observation, Values
+from mutransfer.search.rungs import next_stop, rungs
 from mutransfer.sweep.executors import Leg
 from mutransfer.sweep.folder import ResultFolder
-from mutransfer.sweep.planned import PlannedTrial
-from mutransfer.sweep.rungs import next_stop, rungs
-from mutransfer.sweep.search import DIVERGED_LOSS, Observation, Values
 from mutransfer.trials import records
 from mutransfer.trials.records import Record
 

@@ -20,8 +20,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mutransfer.config import SweepConfig
-from mutransfer.sweep.planned import study_name
-from mutransfer.sweep.search import objective
+from mutransfer.search.planned import study_name
+from mutransfer.search.rounds import objective
 from mutransfer.trials.records import Record, values_of
 
 

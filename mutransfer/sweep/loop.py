@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mutransfer.config import Execution, SweepConfig
 from mutransfer.config.execution import CPU_COHORT
+from mutransfer.search.planned import PlannedTrial, plan_trial
+from mutransfer.search.rounds import Observation, Unit, expect, observe, propose
 from mutransfer.sweep.events import Appended, Asked, Dispatched, Failed, Listener, Revised, Told
 from mutransfer.sweep.executors import Executor, Finished
 from mutransfer.sweep.folder import Failure, ResultFolder, append_failure, explain_write_errors, write_curve
 from mutransfer.sweep.halving import Halving
 from mutransfer.sweep.journal import Journal
 from mutransfer.sweep.lock import DriverLock
-from mutransfer.sweep.planned import PlannedTrial, plan_trial
 from mutransfer.sweep.ready import Handout, Ready
 from mutransfer.sweep.recording import installed_versions, make_record
-from mutransfer.sweep.search import Observation, Unit, expect, observe, propose
 from mutransfer.sweep.shapes import question, settled
 from mutransfer.sweep.shares import WHOLE, Slots
 from mutransfer.trials import records

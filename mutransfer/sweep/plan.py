@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mutransfer.config import SweepConfig, TrialConfig
-from mutransfer.sweep.cost import count_params, counted_flops
-from mutransfer.sweep.planned import Cell, PlannedTrial, cell_flops, cells, plan_trial
-from mutransfer.sweep.rungs import part_trained
-from mutransfer.sweep.search import check, expect, group_by_cell, propose, units
+from mutransfer.search.cost import count_params, counted_flops
+from mutransfer.search.planned import Cell, PlannedTrial, cell_flops, cells, plan_trial
+from mutransfer.search.rounds import check, expect, group_by_cell, propose, units
+from mutransfer.search.rungs import part_trained
 from mutransfer.sweep.shapes import asked_mode
 from mutransfer.trials.records import Record
 

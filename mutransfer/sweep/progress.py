@@ -12,10 +12,10 @@ from rich.live import Live
 from rich.table import Table
 
 from mutransfer.config import AXES
-from mutransfer.sweep.cost import seconds_left
+from mutransfer.search.cost import seconds_left
+from mutransfer.search.planned import Cell
+from mutransfer.search.rounds import Expected
 from mutransfer.sweep.events import Appended, Closed, Dispatched, Event, Failed, Listener, Opened, Revised
-from mutransfer.sweep.planned import Cell
-from mutransfer.sweep.search import Expected
 from mutransfer.trials.records import Record, trained_part
 
 

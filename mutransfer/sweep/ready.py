@@ -9,8 +9,8 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from mutransfer.config import Execution, TrialConfig
-from mutransfer.sweep.cost import training_flops
-from mutransfer.sweep.planned import PlannedTrial
+from mutransfer.search.cost import training_flops
+from mutransfer.search.planned import PlannedTrial
 from mutransfer.sweep.shapes import Shape, shape_of
 from mutransfer.sweep.shares import WHOLE, Slot, Slots, share_of
 

@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from mutransfer.config import SweepConfig
-from mutransfer.sweep.cost import counted_flops
-from mutransfer.sweep.planned import PlannedTrial
+from mutransfer.search.cost import counted_flops
+from mutransfer.search.planned import PlannedTrial
 from mutransfer.trials.records import Record
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutransfer.sweep.cost import seconds_left
+from mutransfer.search.cost import seconds_left
+from mutransfer.search.planned import Cell, cell_flops, cells
+from mutransfer.search.rounds import Place, find_missing, group_by_cell, units
+from mutransfer.search.rungs import part_trained
 from mutransfer.sweep.folder import ResultFolder, read_failures, read_origin
 from mutransfer.sweep.lock import Holder, is_held, read_holder
-from mutransfer.sweep.planned import Cell, cell_flops, cells
-from mutransfer.sweep.rungs import part_trained
-from mutransfer.sweep.search import Place, find_missing, group_by_cell, units
 from mutransfer.trials import records
 
 

@@ -22,9 +22,9 @@ from mutransfer.cli import main
 from mutransfer.config import Range
 from mutransfer.experiment import load_experiment
 from mutransfer.report.settings import best_table, slices, slices_data
+from mutransfer.search.importance import importances
 from mutransfer.study.result import read_result
 from mutransfer.study.search_result import SearchResult, is_search, read_search, write_search
-from mutransfer.sweep.importance import importances
 from mutransfer.terminal import print_search
 from mutransfer.trials import records
 from mutransfer.trials.records import Record

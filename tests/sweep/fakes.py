@@ -91,7 +91,7 @@ def told(folder: Path) -> tuple[dict[str, float], list[str]]:
 
 def assert_journal_agrees(folder: Path) -> None:
     """The journal holds exactly what the records hold."""
-    from mutransfer.sweep.search import objective
+    from mutransfer.search.rounds import objective
 
     complete, unfinished = told(folder)
     assert complete == {r.trial_id: objective(r) for r in records.read(folder / "records.jsonl")}

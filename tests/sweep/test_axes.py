@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mutransfer.config import AXES, Arm, SweepConfig, sweep_from_json, to_json
+from mutransfer.search.rounds import find_missing_rates
 from mutransfer.study.advice import advise
 from mutransfer.study.result import read_result
-from mutransfer.sweep.search import find_missing_rates
 from mutransfer.trials import records
 
 from .fake_training import FakeTrain

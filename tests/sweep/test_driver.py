@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mutransfer.search.rounds import DIVERGED_LOSS
 from mutransfer.sweep import events, executors
 from mutransfer.sweep.driver import run_sweep
 from mutransfer.sweep.loop import HOPELESS, TrialsFailedError
-from mutransfer.sweep.search import DIVERGED_LOSS
 from mutransfer.trials import records
 
 from .drive import Order

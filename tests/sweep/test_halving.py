@@ -18,15 +18,15 @@ import pytest
 
 from mutransfer.config import SweepConfig
 from mutransfer.data import Corpus
+from mutransfer.search.planned import cells
+from mutransfer.search.rounds import DIVERGED_LOSS, ROUND, Observation, _seed_means
+from mutransfer.search.rungs import part_trained
 from mutransfer.sweep.driver import run_sweep
 from mutransfer.sweep.events import Appended, Event
 from mutransfer.sweep.executors import Finished, InProcess
 from mutransfer.sweep.loop import TrialsFailedError
 from mutransfer.sweep.plan import estimate
-from mutransfer.sweep.planned import cells
 from mutransfer.sweep.progress import Tally, describe
-from mutransfer.sweep.rungs import part_trained
-from mutransfer.sweep.search import DIVERGED_LOSS, ROUND, Observation, _seed_means
 from mutransfer.sweep.status import status
 from mutransfer.trials import records
 from mutransfer.trials.records import Record

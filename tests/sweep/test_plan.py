@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mutransfer.search.planned import cell_flops, cells
 from mutransfer.sweep import executors
 from mutransfer.sweep.executors import gpu_slots, local_slots
 from mutransfer.sweep.plan import estimate, plan_trials, time_trials
-from mutransfer.sweep.planned import cell_flops, cells
 from mutransfer.trials import records
 
 from .fake_training import CORPUS, FakeTrain

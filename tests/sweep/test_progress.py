@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from mutransfer.search.planned import cells
 from mutransfer.sweep.loop import TrialsFailedError
-from mutransfer.sweep.planned import cells
 from mutransfer.sweep.progress import LiveTable, PlainLines, Tally, describe, format_rate, format_seconds, watch
 
 from .fake_training import FakeTrain, loss_of

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from mutransfer.config import SweepConfig
-from mutransfer.sweep.cost import training_flops
-from mutransfer.sweep.planned import PlannedTrial, Point, cells, plan_trial
+from mutransfer.search.cost import training_flops
+from mutransfer.search.planned import PlannedTrial, Point, cells, plan_trial
 from mutransfer.sweep.recording import make_record
 from mutransfer.trials.records import Record
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mutransfer.config import Execution
-from mutransfer.sweep.cost import training_flops
+from mutransfer.search.cost import training_flops
+from mutransfer.search.planned import PlannedTrial
 from mutransfer.sweep.plan import plan_trials
-from mutransfer.sweep.planned import PlannedTrial
 from mutransfer.sweep.ready import Handout, Ready
 from mutransfer.sweep.shares import WHOLE, Slots, share_of
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from mutransfer.search.planned import cell_flops, cells
 from mutransfer.sweep.events import Appended, Event
 from mutransfer.sweep.lock import DriverLock, is_held, read_holder
 from mutransfer.sweep.loop import TrialsFailedError
-from mutransfer.sweep.planned import cell_flops, cells
 from mutransfer.sweep.status import status
 
 from .fake_training import FakeTrain

@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import create_trial
 
 from mutransfer.config import SweepConfig
-from mutransfer.sweep.search import DIVERGED_LOSS, Values
+from mutransfer.search.rounds import DIVERGED_LOSS, Values
 
 
 def distributions(config: SweepConfig) -> dict[str, BaseDistribution]:

@@ -15,23 +15,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sweep.fake_training import FakeTrain
+from sweep.fakes import assert_journal_agrees, measured, small, sweep
 
 from mutransfer.analysis.line import slope
 from mutransfer.analysis.optimum import optima
 from mutransfer.cli import main
 from mutransfer.config import SweepConfig
-from mutransfer.sweep.bracket import next_round
-from mutransfer.sweep.bracketing import look_back
-from mutransfer.sweep.known import Ask, Losses, Task, curve_of, spent, standard_error
+from mutransfer.search.bracket import next_round
+from mutransfer.search.bracketing import look_back
+from mutransfer.search.known import Ask, Losses, Task, curve_of, spent, standard_error
+from mutransfer.search.planned import cell_flops, cells
+from mutransfer.search.rounds import DIVERGED_LOSS, Observation, Unit, expect, propose, units
 from mutransfer.sweep.plan import estimate
-from mutransfer.sweep.planned import cell_flops, cells
 from mutransfer.sweep.progress import PlainLines
-from mutransfer.sweep.search import DIVERGED_LOSS, Observation, Unit, expect, propose, units
 from mutransfer.sweep.status import status
 from mutransfer.trials import records
 
-from .fake_training import FakeTrain
-from .fakes import assert_journal_agrees, measured, small, sweep
 from .planted_search import COSTS, GRID, Planted, plant, play
 
 WIDTHS = (32, 64, 128, 256)

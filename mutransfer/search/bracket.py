@@ -26,8 +26,8 @@ import numpy as np
 
 from mutransfer.analysis.line import located
 from mutransfer.analysis.optimum import CENSORED_HIGH, CENSORED_LOW, TOO_FEW
-from mutransfer.sweep.known import Ask, Losses, Size, Task, describe, spent
-from mutransfer.sweep.pairs import new_pairs, repeat, whole_seed
+from mutransfer.search.known import Ask, Losses, Size, Task, describe, spent
+from mutransfer.search.pairs import new_pairs, repeat, whole_seed
 
 COARSE = 2.0
 """Octaves between the first rates of the first size."""

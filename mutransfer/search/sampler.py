@@ -13,8 +13,8 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mutransfer.analysis.optimum import Optimum, optima
-from mutransfer.sweep.bracket import next_at_one_size
-from mutransfer.sweep.known import Losses, curve_of
+from mutransfer.search.bracket import next_at_one_size
+from mutransfer.search.known import Losses, curve_of
 
 ROUND = "bracket:round"
 """The attribute of a trial that numbers its round."""

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from mutransfer.config import SweepConfig
 from mutransfer.config.space import ROUND
-from mutransfer.sweep.planned import Cell, Point, cells
+from mutransfer.search.planned import Cell, Point, cells
 from mutransfer.trials.records import Record, values_of
 
 STARTUP = 3
@@ -94,7 +94,7 @@ def propose(unit: Unit, histories: Histories) -> list[tuple[Cell, Point]]:
         histories: everything recorded in its cells, in any order, by any search; may hold other cells too.
     """
     if unit.config.search == "bracket":
-        from mutransfer.sweep.bracketing import propose_round  # it fits, with pandas, which others need not load
+        from mutransfer.search.bracketing import propose_round  # it fits, with pandas, which others need not load
 
         return propose_round(unit, histories)
     (cell,) = unit.cells
@@ -104,7 +104,7 @@ def propose(unit: Unit, histories: Histories) -> list[tuple[Cell, Point]]:
 def check(unit: Unit) -> None:
     """Raises ValueError on a search that cannot begin."""
     if unit.config.search == "bracket":
-        from mutransfer.sweep.bracketing import check_budget
+        from mutransfer.search.bracketing import check_budget
 
         check_budget(unit)
 
@@ -122,7 +122,7 @@ def find_missing(unit: Unit, histories: Histories) -> dict[Cell, set[tuple[Place
 def expect(unit: Unit, histories: Histories) -> dict[Cell, Expected]:
     """How many trials each cell of a unit still needs, rounds to come included."""
     if unit.config.search == "bracket":
-        from mutransfer.sweep.bracketing import expect_trials
+        from mutransfer.search.bracketing import expect_trials
 
         return expect_trials(unit, histories)
     counts = {cell: len(missing) for cell, missing in find_missing(unit, histories).items()}
@@ -217,7 +217,7 @@ def _missing(settings: Iterable[tuple[Values, int]], seeds: int, done: set[tuple
 def _sample(config: SweepConfig, name: str, size: int, earlier: Iterable[Observation]) -> list[Values]:
     """`size` settings: a function of the name, the ranges and the earlier results, whatever their order."""
     # Loaded here, because `status` counts what is missing and samples nothing.
-    from mutransfer.sweep.sampling import sample
+    from mutransfer.search.sampling import sample
 
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
     startup = ROUND * (STARTUP if config.space else 1)

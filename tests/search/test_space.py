@@ -12,19 +12,18 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from sweep.fake_training import FakeTrain
+from sweep.fakes import assert_journal_agrees, calls, measured, small, sweep, told
 
 from mutransfer.config import Arm, Range, SweepConfig, flat_trial
-from mutransfer.sweep import sampling
+from mutransfer.search import sampling
+from mutransfer.search.importance import FEWEST, importances
+from mutransfer.search.planned import Point
+from mutransfer.search.rounds import DIVERGED_LOSS, ROUND, STARTUP, Observation, find_missing_rates
+from mutransfer.search.rounds import propose_rates as propose
 from mutransfer.sweep.events import Appended, Event
-from mutransfer.sweep.importance import FEWEST, importances
-from mutransfer.sweep.planned import Point
-from mutransfer.sweep.search import DIVERGED_LOSS, ROUND, STARTUP, Observation, find_missing_rates
-from mutransfer.sweep.search import propose_rates as propose
 from mutransfer.sweep.status import status
 from mutransfer.trials import records
-
-from .fake_training import FakeTrain
-from .fakes import assert_journal_agrees, calls, measured, small, sweep, told
 
 STUDY = "mup/width=64"
 SPACE = (Range("model.output_mult", 0.5, 32.0), Range("optimizer.beta2", 0.8, 0.999, log=False))

@@ -14,7 +14,7 @@ from mutransfer.analysis.curve import Array
 from mutransfer.analysis.line import located, slope_weights, weights_along
 from mutransfer.analysis.optimum import FLAT, curvatures
 from mutransfer.analysis.quartic import TYPICAL_CURVATURE
-from mutransfer.sweep.known import Ask, Size, Task
+from mutransfer.search.known import Ask, Size, Task
 
 PAIR_EXCESS = 0.035
 """Loss of a pair's rates above the optimum, in nats: far enough to weigh the sides, near enough to be fitted."""

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mutransfer.config import SweepConfig
-from mutransfer.sweep.planned import Point
-from mutransfer.sweep.search import DIVERGED_LOSS, ROUND, Observation, find_missing_rates
-from mutransfer.sweep.search import propose_rates as propose
+from mutransfer.search.planned import Point
+from mutransfer.search.rounds import DIVERGED_LOSS, ROUND, Observation, find_missing_rates
+from mutransfer.search.rounds import propose_rates as propose
 
 STUDY = "mup/width=64"
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mutransfer.config import SweepConfig
-from mutransfer.sweep.bracket import CLOSE, MOST_RATES, next_round
-from mutransfer.sweep.known import Losses, Task, describe, spent, standard_error
-from mutransfer.sweep.pairs import MOST_SEEDS, expect_pairs
-from mutransfer.sweep.planned import Cell, Point, cell_flops
-from mutransfer.sweep.search import DIVERGED_LOSS, Expected, Histories, Observation, Unit
+from mutransfer.search.bracket import CLOSE, MOST_RATES, next_round
+from mutransfer.search.known import Losses, Task, describe, spent, standard_error
+from mutransfer.search.pairs import MOST_SEEDS, expect_pairs
+from mutransfer.search.planned import Cell, Point, cell_flops
+from mutransfer.search.rounds import DIVERGED_LOSS, Expected, Histories, Observation, Unit
 
 SEARCH = "bracket"
 

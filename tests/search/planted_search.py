@@ -10,8 +10,8 @@ from analysis.planted import EDGE, noise, shapes
 from numpy.typing import NDArray
 
 from mutransfer.analysis.curve import Curve
-from mutransfer.sweep.bracket import next_round
-from mutransfer.sweep.known import Ask, Losses, Task
+from mutransfer.search.bracket import next_round
+from mutransfer.search.known import Ask, Losses, Task
 
 RATES = np.arange(-20.0, 5.0)
 """log2 of the rates that a trial may have: powers of two."""

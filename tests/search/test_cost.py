@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from mutransfer.config import GPT2, LLAMA, ModelConfig, SweepConfig
-from mutransfer.sweep.cost import count_matmul_params, count_params, seconds_left, training_flops
+from mutransfer.search.cost import count_matmul_params, count_params, seconds_left, training_flops
 
 
 def test_the_default_model_by_hand() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mutransfer.config import AXES, Arm, SweepConfig, TrialConfig
-from mutransfer.sweep.cost import training_flops
+from mutransfer.search.cost import training_flops
 
 
 class Cell(NamedTuple):

@@ -9,8 +9,8 @@ from optuna import create_study, create_trial
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from mutransfer.config import SweepConfig
-from mutransfer.sweep.sampling import distributions
-from mutransfer.sweep.search import DIVERGED_LOSS
+from mutransfer.search.rounds import DIVERGED_LOSS
+from mutransfer.search.sampling import distributions
 
 GOOD = 0.25
 """The part of the settings that counts as good."""

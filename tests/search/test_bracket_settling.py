@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sweep.fake_training import FakeTrain
+from sweep.fakes import sweep
 
 from mutransfer.analysis import Settling
 from mutransfer.arguments import read_sweep
@@ -18,9 +20,6 @@ from mutransfer.study.settling import with_costs
 from mutransfer.sweep.driver import Outcome
 from mutransfer.sweep.plan import estimate
 from mutransfer.trials import records
-
-from .fake_training import FakeTrain
-from .fakes import sweep
 
 EXPERIMENT = """
 from mutransfer.config import SweepConfig
