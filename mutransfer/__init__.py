@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mutransfer.analysis import Analysis, analyze, recommend
     from mutransfer.analysis.coord_check import CoordCheck
-    from mutransfer.analysis.doctor import Curve, Diagnosis, Run, diagnose
-    from mutransfer.analysis.range_test import Ramp, RangeTest, suggest_lrs
-    from mutransfer.analysis.watched import Observation, read_observations
     from mutransfer.config import (
         GPT2,
         LLAMA,
@@ -26,15 +23,7 @@ if TYPE_CHECKING:
         TrialConfig,
     )
     from mutransfer.data import Corpus, load_corpus, sample_batch
-    from mutransfer.diagnostics import (
-        GradientNoise,
-        Watch,
-        coord_check,
-        follow_sharpness,
-        lr_range_test,
-        measure_sharpness,
-        scale_batch,
-    )
+    from mutransfer.diagnostics import coord_check
     from mutransfer.optim import (
         OPTIMIZERS,
         check_group_rates,
@@ -47,18 +36,26 @@ if TYPE_CHECKING:
         scheduler,
     )
     from mutransfer.parametrization import TABLES, Parametrized, ParamRule, build_model, parametrize
-    from mutransfer.recipes import RECIPES
     from mutransfer.search.sampler import BracketSampler
     from mutransfer.study.result import Result, read_result, write_result
     from mutransfer.sweep.driver import run_sweep
+    from mutransfer.toolbox.doctor import Curve, Diagnosis, Run, diagnose
+    from mutransfer.toolbox.noise_scale.batch_scaling import scale_batch
+    from mutransfer.toolbox.noise_scale.measure import GradientNoise
+    from mutransfer.toolbox.range_test.measure import lr_range_test
+    from mutransfer.toolbox.range_test.rates import Ramp, RangeTest, suggest_lrs
+    from mutransfer.toolbox.recipes import RECIPES
+    from mutransfer.toolbox.sharpness.measure import follow_sharpness, measure_sharpness
+    from mutransfer.toolbox.watch.observed import Observation, read_observations
+    from mutransfer.toolbox.watch.watch import Watch
     from mutransfer.training import Checkpoint, TrialResult, train, train_trial
 
 _HOMES = {
     "mutransfer.analysis": ("Analysis", "analyze", "recommend"),
     "mutransfer.analysis.coord_check": ("CoordCheck",),
-    "mutransfer.analysis.doctor": ("Curve", "Diagnosis", "Run", "diagnose"),
-    "mutransfer.analysis.range_test": ("Ramp", "RangeTest", "suggest_lrs"),
-    "mutransfer.analysis.watched": ("Observation", "read_observations"),
+    "mutransfer.toolbox.doctor": ("Curve", "Diagnosis", "Run", "diagnose"),
+    "mutransfer.toolbox.range_test.rates": ("Ramp", "RangeTest", "suggest_lrs"),
+    "mutransfer.toolbox.watch.observed": ("Observation", "read_observations"),
     "mutransfer.config": (
         "GPT2",
         "LLAMA",
@@ -72,15 +69,7 @@ _HOMES = {
         "TrialConfig",
     ),
     "mutransfer.data": ("Corpus", "load_corpus", "sample_batch"),
-    "mutransfer.diagnostics": (
-        "GradientNoise",
-        "Watch",
-        "coord_check",
-        "follow_sharpness",
-        "lr_range_test",
-        "measure_sharpness",
-        "scale_batch",
-    ),
+    "mutransfer.diagnostics": ("coord_check",),
     "mutransfer.optim": (
         "OPTIMIZERS",
         "check_group_rates",
@@ -93,10 +82,15 @@ _HOMES = {
         "scheduler",
     ),
     "mutransfer.parametrization": ("TABLES", "ParamRule", "Parametrized", "build_model", "parametrize"),
-    "mutransfer.recipes": ("RECIPES",),
+    "mutransfer.toolbox.recipes": ("RECIPES",),
     "mutransfer.study.result": ("Result", "read_result", "write_result"),
     "mutransfer.sweep.driver": ("run_sweep",),
     "mutransfer.search.sampler": ("BracketSampler",),
+    "mutransfer.toolbox.noise_scale.batch_scaling": ("scale_batch",),
+    "mutransfer.toolbox.noise_scale.measure": ("GradientNoise",),
+    "mutransfer.toolbox.range_test.measure": ("lr_range_test",),
+    "mutransfer.toolbox.sharpness.measure": ("follow_sharpness", "measure_sharpness"),
+    "mutransfer.toolbox.watch.watch": ("Watch",),
     "mutransfer.training": ("Checkpoint", "TrialResult", "train", "train_trial"),
 }
 

@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         one_of("command", words[0], COMMANDS)
-        import_module(f"mutransfer.commands.{words[0].replace('-', '_')}").run(words[1:])
+        module = COMMANDS[words[0]].module or f"commands.{words[0].replace('-', '_')}"
+        import_module(f"mutransfer.{module}").run(words[1:])
     except ValueError as error:
         return _complain(str(error), USAGE)
     except KeyboardInterrupt:
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 class Command(NamedTuple):
     arguments: str
     summary: str
+    module: str = ""
+    """Below `mutransfer`; "": the one of this name in `commands`."""
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -59,14 +62,26 @@ COMMANDS: Mapping[str, Command] = {
     "confirm": Command("RESULT --width W", "train there at the proxy's lr, half, double: regret measured"),
     "explain": Command("--width W", "every parameter: role, init, multipliers, lr, weight decay, source"),
     "coord-check": Command("[--model MODULE:FUNCTION]", "passes, or names the module at fault and the likely cause"),
-    "doctor": Command("RUN", "what is wrong with a run: a result, a CSV or TensorBoard log, and what to try"),
-    "recipe": Command("NAME [--width W]", "the rate, schedule and decay that a known model was trained with, sourced"),
+    "doctor": Command(
+        "RUN", "what is wrong with a run: a result, a CSV or TensorBoard log, and what to try", "toolbox.doctor.command"
+    ),
+    "recipe": Command(
+        "NAME [--width W]",
+        "the rate, schedule and decay that a known model was trained with, sourced",
+        "toolbox.recipes.command",
+    ),
     "train": Command("--width W [--checkpoint F]", "one training run; run again to resume, or with more --steps"),
-    "lr-range-test": Command("--width W", "a short run along a ramp of rates, and the rates that it suggests"),
-    "noise-scale": Command("--width W", "how large a batch still buys steps, and the rate to use at another"),
-    "sharpness": Command("--width W", "the loss's sharpness in training, beside the edge of stability"),
+    "lr-range-test": Command(
+        "--width W", "a short run along a ramp of rates, and the rates that it suggests", "toolbox.range_test.command"
+    ),
+    "noise-scale": Command(
+        "--width W", "how large a batch still buys steps, and the rate to use at another", "toolbox.noise_scale.command"
+    ),
+    "sharpness": Command(
+        "--width W", "the loss's sharpness in training, beside the edge of stability", "toolbox.sharpness.command"
+    ),
 }
-"""By name; each is a module of `mutransfer.commands`, loaded when it is called."""
+"""By name; the module of each is loaded when it is called."""
 
 
 def _usage() -> str:

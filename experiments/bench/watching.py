@@ -18,8 +18,7 @@ from typing import Any
 import torch
 
 from mutransfer import Corpus, SweepConfig, load_corpus, sample_batch
-from mutransfer.diagnostics import Watch
-from mutransfer.diagnostics.watch import EVERY
+from mutransfer.toolbox.watch.watch import EVERY, Watch
 from mutransfer.training.trainer import build, make_optimizer, train_step
 
 WIDTHS = (32, 128, 256)

@@ -15,10 +15,10 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from mutransfer.diagnostics.sharpness import Look, follow_sharpness
 from mutransfer.files import write_whole
 from mutransfer.report.files import png
-from mutransfer.report.landscape import sharpness
+from mutransfer.toolbox.sharpness.figure import sharpness
+from mutransfer.toolbox.sharpness.measure import Look, follow_sharpness
 
 FIGURES = Path(__file__).parent.parent.parent / "docs" / "figures"
 DIGITS = 500

@@ -17,10 +17,10 @@ import pandas as pd
 import torch
 
 from mutransfer import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, load_corpus
-from mutransfer.diagnostics.sharpness import follow_trial
 from mutransfer.files import write_whole
 from mutransfer.report.files import png
-from mutransfer.report.landscape import sharpness
+from mutransfer.toolbox.sharpness.figure import sharpness
+from mutransfer.toolbox.sharpness.measure import follow_trial
 
 FIGURES = Path(__file__).parent.parent.parent / "docs" / "figures"
 WARMUPS = (0, 10, 40)

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from mutransfer import Result, load_corpus, read_result
-from mutransfer.analysis.range_test import RULES, Ramp, RangeTest, suggest_lrs
-from mutransfer.diagnostics import range_test_trial
 from mutransfer.files import write_whole
 from mutransfer.report.files import png
-from mutransfer.report.range_test import RangePanel, range_tests
+from mutransfer.toolbox.range_test.figure import RangePanel, range_tests
+from mutransfer.toolbox.range_test.measure import range_test_trial
+from mutransfer.toolbox.range_test.rates import RULES, Ramp, RangeTest, suggest_lrs
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 3

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from mutransfer.arguments import parse, with_preset
 from mutransfer.checks import positive
-from mutransfer.commands.trial_arguments import TrialArguments
 from mutransfer.config.execution import validate_execution
+from mutransfer.toolbox.trial_arguments import TrialArguments
 
 if TYPE_CHECKING:
     from mutransfer.config import TrialConfig
-    from mutransfer.diagnostics import Watch
+    from mutransfer.toolbox.watch.watch import Watch
     from mutransfer.training import TrialResult
     from mutransfer.training.cohort import Cohort
 
@@ -123,8 +123,8 @@ class _Lines:
             print(f"step {cohort.step} of {self.trial.steps}: loss {loss:.4f}{grown}", flush=True)
 
     def _watch(self, cohort: Cohort, every: int) -> None:
-        from mutransfer.diagnostics import Watch
-        from mutransfer.diagnostics.sinks import json_lines, tensorboard
+        from mutransfer.toolbox.watch.sinks import json_lines, tensorboard
+        from mutransfer.toolbox.watch.watch import Watch
 
         self.watched.parent.mkdir(parents=True, exist_ok=True)
         sinks = [json_lines(self.watched)]
@@ -141,9 +141,9 @@ def _draw(folder: Path) -> None:
     """The heat map of a watched run, and how many parameters have update ratios out of bounds at its end."""
     from collections import Counter
 
-    from mutransfer.analysis.watched import LARGE, SMALL, read_observations
     from mutransfer.report.picture import write_figure
-    from mutransfer.report.watch import watched_run
+    from mutransfer.toolbox.watch.figure import watched_run
+    from mutransfer.toolbox.watch.observed import LARGE, SMALL, read_observations
 
     seen = read_observations(folder / "watch.jsonl")
     last = next(each for each in reversed(seen) if each.update_norm)

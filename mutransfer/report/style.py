@@ -12,7 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 HALF_PAGE = 3.5
 """Inches: one column of a two-column page."""
@@ -188,3 +188,12 @@ RING: Any = {"marker": "o", "ms": 11, "mfc": "none", "mec": INK, "mew": 0.9, "ls
 def columns_of(panels: int) -> int:
     """In how many columns so many panels stand."""
     return 2 if panels == 4 else min(panels, 3)
+
+
+def plain_log_axis(axes: Axes, base: int) -> None:
+    """Numbers as they are on a logarithmic axis: its powers, and where these are too few 2 and 5 times them."""
+    low, high = axes.get_ylim()
+    subs = (1.0,) if math.log(high / low, base) > 2 else (1.0, 2.0, 5.0)
+    axes.yaxis.set_major_locator(LogLocator(base=base, subs=subs, numticks=12))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())

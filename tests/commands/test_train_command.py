@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mutransfer.analysis.watched import read_observations, to_table
 from mutransfer.cli import main
+from mutransfer.toolbox.watch.observed import read_observations, to_table
 
 MODEL = """
 import torch

@@ -24,7 +24,7 @@ def test_every_name_is_that_of_its_module() -> None:
 
 
 COMMAND = "from mutransfer.cli import main; main(['doctor', sys.argv[1]])"
-RECIPE = "from mutransfer.commands.recipe import RECIPES, rates; rates(RECIPES['llama-7b'])"
+RECIPE = "from mutransfer.toolbox.recipes.command import RECIPES, rates; rates(RECIPES['llama-7b'])"
 
 
 @pytest.mark.parametrize("reading", [COMMAND, RECIPE], ids=["doctor", "recipe"])

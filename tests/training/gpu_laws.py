@@ -18,13 +18,14 @@ from mutransfer.cli import main
 from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.config.model import GPT2, LLAMA
 from mutransfer.data import Corpus
-from mutransfer.diagnostics import Watch, coord_check
-from mutransfer.diagnostics.lr_range_test import Ramp, range_test_trial
-from mutransfer.diagnostics.noise_scale import follow_noise
-from mutransfer.diagnostics.sharpness import follow_trial
+from mutransfer.diagnostics import coord_check
 from mutransfer.optim import OPTIMIZERS
 from mutransfer.parametrization import build_model
 from mutransfer.sweep import executors
+from mutransfer.toolbox.noise_scale.measure import follow_noise
+from mutransfer.toolbox.range_test.measure import Ramp, range_test_trial
+from mutransfer.toolbox.sharpness.measure import follow_trial
+from mutransfer.toolbox.watch.watch import Watch
 from mutransfer.training import Checkpoint, Part, train, train_trial
 from mutransfer.training.batches import draw_batches
 from mutransfer.training.checkpoint import freeze, thaw

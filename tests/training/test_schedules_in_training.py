@@ -12,8 +12,8 @@ from torch import nn
 from mutransfer.cli import main
 from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.data import Corpus, sample_batch
-from mutransfer.logs import read_trials
 from mutransfer.optim import growth_at, momentum_fall, schedule_factor
+from mutransfer.toolbox.doctor.recorded import read_trials
 from mutransfer.training import Checkpoint, train, train_trial
 from mutransfer.training.batches import batch_at, draw_batches
 from mutransfer.training.cohort import Cohort

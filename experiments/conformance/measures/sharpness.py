@@ -4,7 +4,7 @@ diverge on a quadratic, and hovers there.
 gradient descent    largest eigenvalue of H         -> 2 / lr                               (Cohen et al. 2021)
 Adam                largest eigenvalue of P^-1 H    -> (2 + 2 beta1) / ((1 - beta1) lr)     (Cohen et al. 2022)
 
-What H and P are, and where from, says `mutransfer.diagnostics.sharpness`.
+What H and P are, and where from, says `mutransfer.toolbox.sharpness.measure`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from measures.training import Training, start
 from mutransfer import InitConfig, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig
 from mutransfer.config import Arm
 from mutransfer.data import sample_batch
-from mutransfer.diagnostics.sharpness import measure_sharpness, momentum_limit
+from mutransfer.toolbox.sharpness.measure import measure_sharpness, momentum_limit
 from mutransfer.training.losses import training_loss
 
 

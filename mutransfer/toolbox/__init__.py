@@ -1,0 +1,1 @@
+"""What stands around a study: tools for one run, one model or one log. The core imports none of it."""

@@ -1,0 +1,1 @@
+"""The largest curvature of the loss, beside what the optimizer can bear."""

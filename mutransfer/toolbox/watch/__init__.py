@@ -1,0 +1,1 @@
+"""What a training step does, looked at while it trains; and the spikes of its loss."""
