@@ -1,9 +1,9 @@
 """Does each optimizer's best rate transfer across width under muP, and which reaches the lowest loss at its own?
 
-Each arm is an optimizer with its implementation's own hyperparameters (`OPTIMIZERS[name].defaults`) and rates about its
-optimum at width 32. Those whose step is in proportion to a weight's size do not leave a readout that starts at zero, so
-theirs is random; schedule-free ones do not decay. Adam is AdamW here, where nothing decays. SGD, whose best rate lies
-at the edge of divergence, has finer rates and an experiment of its own, `momentum.py`.
+Each arm is an optimizer with its implementation's own hyperparameters (`OptimizerConfig.published(name)`) and rates
+about its optimum at width 32. Those whose step is in proportion to a weight's size do not leave a readout that starts
+at zero, so theirs is random; schedule-free ones do not decay. Adam is AdamW here, where nothing decays. SGD, whose best
+rate lies at the edge of divergence, has finer rates and an experiment of its own, `momentum.py`.
 
 18 arms, about 540 trials, about 20 minutes on two cores.
 """
@@ -11,7 +11,7 @@ at the edge of divergence, has finer rates and an experiment of its own, `moment
 import dataclasses
 from typing import Any
 
-from mutransfer import OPTIMIZERS, Arm, SweepConfig
+from mutransfer import OPTIMIZERS, Arm, OptimizerConfig, SweepConfig
 
 BEST = {
     "adamw": -8,
@@ -38,10 +38,12 @@ BEST = {
 
 def arm(name: str, best: int) -> Arm:
     """An optimizer at its implementation's hyperparameters, and nine octaves about `best`."""
-    defaults = OPTIMIZERS[name].defaults
-    own = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(defaults)}
+    published = OptimizerConfig.published(name)
+    own = {field.name: getattr(published, field.name) for field in dataclasses.fields(published)}
     changes: dict[str, Any] = {
-        f"optimizer.{f.name}": own[f.name] for f in dataclasses.fields(defaults) if own[f.name] != f.default
+        f"optimizer.{field.name}": own[field.name]
+        for field in dataclasses.fields(published)
+        if own[field.name] != field.default
     }
     changes["lrs"] = tuple(2.0**e for e in range(best - 4, best + 5))
     if OPTIMIZERS[name].family == "norm":

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mutransfer.data import Corpus, load_corpus, sample_batch
     from mutransfer.diagnostics import coord_check
     from mutransfer.optim import (
-        OPTIMIZERS,
+        build_optimizer,
         check_group_rates,
         layer_decay,
         power_knee,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mutransfer.search.sampler import BracketSampler
     from mutransfer.study.result import Result, read_result, write_result
     from mutransfer.sweep.driver import run_sweep
+    from mutransfer.theory.optimizers import OPTIMIZERS
     from mutransfer.toolbox.doctor import Curve, Diagnosis, Run, diagnose
     from mutransfer.toolbox.noise_scale.batch_scaling import scale_batch
     from mutransfer.toolbox.noise_scale.measure import GradientNoise
@@ -71,7 +72,7 @@ _HOMES = {
     "mutransfer.data": ("Corpus", "load_corpus", "sample_batch"),
     "mutransfer.diagnostics": ("coord_check",),
     "mutransfer.optim": (
-        "OPTIMIZERS",
+        "build_optimizer",
         "check_group_rates",
         "layer_decay",
         "power_knee",
@@ -86,6 +87,7 @@ _HOMES = {
     "mutransfer.study.result": ("Result", "read_result", "write_result"),
     "mutransfer.sweep.driver": ("run_sweep",),
     "mutransfer.search.sampler": ("BracketSampler",),
+    "mutransfer.theory.optimizers": ("OPTIMIZERS",),
     "mutransfer.toolbox.noise_scale.batch_scaling": ("scale_batch",),
     "mutransfer.toolbox.noise_scale.measure": ("GradientNoise",),
     "mutransfer.toolbox.range_test.measure": ("lr_range_test",),
@@ -129,6 +131,7 @@ __all__ = [
     "Watch",
     "analyze",
     "build_model",
+    "build_optimizer",
     "check_group_rates",
     "coord_check",
     "diagnose",

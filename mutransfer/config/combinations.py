@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from mutransfer.checks import all_used, positive
 from mutransfer.config.arm import FOR_DEPTH, UNTIED
-from mutransfer.config.execution import CURVED
 from mutransfer.config.model import ModelConfig
 from mutransfer.config.trial import InitConfig
 
@@ -28,7 +27,7 @@ def validate_combinations(config: SweepConfig) -> None:
         raise ValueError(f"found model.width {model.width}, which a sweep sets itself; give --widths {model.width}")
     if config.z_loss and config.loss != "cross_entropy":
         raise ValueError(f"found z_loss {config.z_loss} with loss {config.loss}, which has no softmax; leave it out")
-    if config.execution in ("graph", "compiled") and config.optimizer.name in CURVED:
+    if config.execution in ("graph", "compiled") and config.optimizer.spec.curved:
         raise ValueError(
             f"found execution {config.execution} with {config.optimizer.name}, which looks at the curvature; wanted "
             "eager, or auto"

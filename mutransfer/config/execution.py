@@ -19,9 +19,6 @@ class Execution(NamedTuple):
     mode: str = "eager"
 
 
-CURVED = ("sophia",)
-"""Optimizers that differentiate twice at some steps: one model alone, and eagerly."""
-
 CPU_COHORT = 8
 """Trials trained as one on a CPU where that pays."""
 
@@ -48,7 +45,7 @@ def on_cpu(trial: TrialConfig, mode: str = "eager") -> Execution:
     """The rule for a CPU, by steps of kind `mode`. Models of your own, whose cost nobody knows, are trained alone, and
     those that look at their curvature, which no cohort can."""
     work = trial.batch_size * trial.model.context * trial.model.width**2
-    alone = mode != "eager" or trial.build or trial.optimizer.name in CURVED
+    alone = mode != "eager" or trial.build or trial.optimizer.spec.curved
     pays = not alone and work <= CPU_LIMIT
     return Execution(CPU_COHORT if pays else 1, mode)
 

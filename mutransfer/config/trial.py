@@ -7,52 +7,16 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mutransfer.checks import all_used, of_its_types, one_of, positive
 from mutransfer.config.model import ModelConfig
 from mutransfer.config.schedule import ScheduleConfig
+from mutransfer.theory.optimizers import MOMENTA, OPTIMIZERS, OptimizerSpec
 
 SCHEMA = 1
 """Version of the trial digest, the records and summary.json."""
-
-_MOMENTS = ("beta1", "beta2", "eps", "scale_eps")
-_ADAM = (*_MOMENTS, "weight_decay")
-
-OPTIMIZERS: Mapping[str, tuple[str, ...]] = {
-    "adamw": _ADAM,
-    "adam": _MOMENTS,
-    "adam_l2": _ADAM,
-    "nadam": _ADAM,
-    "radam": _ADAM,
-    "rmsprop": ("beta2", "eps", "scale_eps"),
-    "adam_atan2": ("beta1", "beta2", "weight_decay"),
-    "adopt": _ADAM,
-    "lion": ("beta1", "beta2", "weight_decay"),
-    "sophia": ("beta1", "beta2", "weight_decay", "precondition_every"),
-    "soap": (*_ADAM, "precondition_every"),
-    "adafactor": ("beta2",),
-    "lamb": _ADAM,
-    "lars": ("momentum", "nesterov"),
-    "sgd": ("momentum", "nesterov", "weight_decay"),
-    "muon": ("momentum", *_ADAM),
-    "shampoo": (*_ADAM, "precondition_every"),
-    "dadapt_adam": _ADAM,
-    "prodigy": _ADAM,
-    "schedule_free_adamw": _ADAM,
-    "schedule_free_sgd": ("momentum", "weight_decay"),
-}
-"""Each optimizer with the fields of its config that not all have. Those without weight_decay have no way to shrink a
-weight by a part that the rate alone decides."""
-
-BATCH_EXPONENTS: Mapping[str, float] = {"sgd": 1.0, "adam": 0.5, "adamw": 0.5, "rmsprop": 0.5}
-"""The power of the batch size with which an optimizer's rate goes, where that is known (SGD: Goyal et al. 1706.02677;
-Adam and RMSprop: Malladi et al. 2205.10287)."""
-
-MOMENTA = ("beta1", "momentum")
-"""Fields of an optimizer that one_cycle's momentum_dip lowers."""
 
 DTYPES = ("float32", "bfloat16", "float64")
 DECAY_MODES = ("width_independent", "coupled", "lr_independent")
@@ -93,7 +57,7 @@ class OptimizerConfig:
 
     name: str = "adamw"
     """adamw, adam, sgd, lion, muon, ...: a key of OPTIMIZERS. The defaults below hold for all of them; what each
-    one's implementation starts from stands in `mutransfer.OPTIMIZERS`."""
+    one's implementation starts from is `OptimizerConfig.published(name)`."""
     beta1: float = 0.9
     """Decay of the first moment of Adam and its kin."""
     beta2: float = 0.95
@@ -122,6 +86,18 @@ class OptimizerConfig:
     clip_norm: float | None = None
     """Largest global gradient norm, taken in one gauge (Table 8's) at every width; None: no clipping."""
 
+    @classmethod
+    def published(cls, name: str) -> OptimizerConfig:
+        """The hyperparameters that an optimizer's implementation (and for the most part its paper) starts from, without
+        weight decay."""
+        one_of("optimizer.name", name, OPTIMIZERS)
+        return cls(name, **OPTIMIZERS[name].defaults)  # type: ignore[arg-type]
+
+    @property
+    def spec(self) -> OptimizerSpec:
+        """What muP needs to know of the optimizer."""
+        return OPTIMIZERS[self.name]
+
     def validate(self) -> None:
         of_its_types("optimizer.", self)
         one_of("optimizer.name", self.name, OPTIMIZERS)
@@ -138,34 +114,29 @@ class OptimizerConfig:
             raise ValueError(f"found optimizer.weight_decay {self.weight_decay}; wanted 0 or more")
         if self.clip_norm is not None:
             positive("optimizer.clip_norm", self.clip_norm)
-        if self.name == "adam" and self.weight_decay > 0:
-            raise ValueError(
-                f"found weight_decay {self.weight_decay} with adam, which adds it to the gradient and has no muP rule "
-                "(Tensor Programs V, appendix B.3); wanted 0: use adamw"
-            )
         positive("optimizer.precondition_every", self.precondition_every)
-        own = {field for fields in OPTIMIZERS.values() for field in fields}
-        all_used("optimizer.", self, {field: field in OPTIMIZERS[self.name] for field in sorted(own)}, self.name)
-        if self.decay_mode == "lr_independent" and self.name in ("adam_l2", "dadapt_adam", "prodigy"):
+        own = sorted({field for spec in OPTIMIZERS.values() for field in spec.fields})
+        all_used("optimizer.", self, {field: field in self.spec.fields for field in own}, self.name)
+        if self.decay_mode == "lr_independent" and self.spec.decay_follows_lr:
             raise ValueError(
                 f"found lr_independent decay with {self.name}, whose decay cannot be parted from its rate; wanted "
                 "width_independent or coupled: set optimizer.decay_mode"
             )
         if self.nesterov and self.momentum == 0:
             raise ValueError("found nesterov with optimizer.momentum 0; wanted a momentum above 0, or no nesterov")
-        for name, field in (("schedule_free_adamw", "beta1"), ("schedule_free_sgd", "momentum")):
-            if self.name == name and getattr(self, field) == 0:
-                raise ValueError(f"found optimizer.{field} 0 with {name}, which averages by it; wanted it above 0")
+        by = self.spec.averages_by
+        if by is not None and getattr(self, by) == 0:
+            raise ValueError(f"found optimizer.{by} 0 with {self.name}, which averages by it; wanted it above 0")
 
     def validate_schedule(self, schedule: ScheduleConfig) -> None:
         """Raises ValueError on a schedule that decays, where the optimizer averages its weights instead of it, and on
         one that lowers a momentum which the optimizer does not have, or has less of."""
-        if self.name.startswith("schedule_free") and schedule.name != "constant":
+        if self.spec.averages_by is not None and schedule.name != "constant":
             raise ValueError(
                 f"found schedule {schedule.name} with {self.name}, which averages its weights instead; wanted no "
                 "decay: set schedule.name to constant"
             )
-        momenta = [getattr(self, name) for name in MOMENTA if name in OPTIMIZERS[self.name]]
+        momenta = [getattr(self, name) for name in MOMENTA if name in self.spec.fields]
         if schedule.momentum_dip and not all(momentum > schedule.momentum_dip for momentum in momenta or [0.0]):
             found = f"momentum {min(momenta)}" if momenta else "no momentum"
             raise ValueError(
@@ -205,10 +176,11 @@ class TrialConfig:
         found = f"found largest_batch {self.largest_batch}"
         if self.largest_batch < self.batch_size:
             raise ValueError(f"{found} with batch_size {self.batch_size}; wanted it no smaller")
-        if self.optimizer.name not in BATCH_EXPONENTS:
+        if self.optimizer.spec.batch_exponent is None:
+            known = [name for name, spec in OPTIMIZERS.items() if spec.batch_exponent is not None]
             raise ValueError(
                 f"{found} with {self.optimizer.name}, for which no rule says what a batch is worth; wanted one of "
-                f"{', '.join(BATCH_EXPONENTS)}: leave it out"
+                f"{', '.join(known)}: leave it out"
             )
         if self.schedule.name in ("constant", "plateau"):
             raise ValueError(

@@ -16,7 +16,7 @@ from mutransfer.config import OptimizerConfig
 from mutransfer.data import load_corpus, sample_batch
 from mutransfer.diagnostics.coord_notes import Notes, Row, root_mean_square
 from mutransfer.diagnostics.coord_observer import Observer, find_tensor
-from mutransfer.optim import OPTIMIZERS
+from mutransfer.optim import build_optimizer
 from mutransfer.parametrization import Parametrized
 
 BATCH_SIZE, CONTEXT = 8, 32
@@ -107,7 +107,7 @@ class Bench:
         with self._forked():
             model, groups, own_rates = self.start(width, seed, lr)
             given = {id(parameter): float(group["lr"]) for group in groups for parameter in group["params"]}
-            optimizer = OPTIMIZERS[self.config.name].make(groups, self.config)
+            optimizer = build_optimizer(groups, self.config)
             scheduler = self.scheduler(optimizer) if scheduled and self.scheduler is not None else None
             batch = _moved(self.batch(seed), self.device)
             notes = Notes(model, width, seed)
@@ -150,7 +150,7 @@ class Bench:
         with self._forked():
             for scale in (1.0, PROBE):
                 model, groups, _ = self.start(width, 0, 1.0)
-                optimizer = OPTIMIZERS[self.config.name].make(groups, self.config)
+                optimizer = build_optimizer(groups, self.config)
                 before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
                 torch.manual_seed(0)
                 for parameter in model.parameters():

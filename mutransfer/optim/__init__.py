@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         set_group_rates,
     )
     from mutransfer.optim.layerwise import layer_decay, role_mults, scale_rates
-    from mutransfer.optim.registry import OPTIMIZERS, OptimizerSpec
+    from mutransfer.optim.makers import build_optimizer
     from mutransfer.optim.schedules import (
         Growth,
         grow_batch,
@@ -34,7 +34,7 @@ _HOMES = {
     "curvature": ("backward_twice", "needs_curvature", "twice_differentiable"),
     "group_rates": ("check_group_rates", "lower_momentum", "reduce_on_plateau", "scheduler", "set_group_rates"),
     "layerwise": ("layer_decay", "role_mults", "scale_rates"),
-    "registry": ("OPTIMIZERS", "OptimizerSpec"),
+    "makers": ("build_optimizer",),
     "schedules": (
         "Growth",
         "grow_batch",
@@ -51,11 +51,10 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "OPTIMIZERS",
     "Growth",
-    "OptimizerSpec",
     "averaged_weights",
     "backward_twice",
+    "build_optimizer",
     "check_group_rates",
     "clip_grad_norm_",
     "grow_batch",

@@ -20,7 +20,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import Optimizer
 
 from mutransfer.config import OptimizerConfig
-from mutransfer.config.execution import CURVED
 from mutransfer.optim.composite import Groups, evaluated
 
 
@@ -70,7 +69,7 @@ class Looking(Optimizer):
 
 def needs_curvature(config: OptimizerConfig, step: int) -> bool:
     """Whether the step (from 0) needs `backward_twice`."""
-    return config.name in CURVED and step % config.precondition_every == 0
+    return config.spec.curved and step % config.precondition_every == 0
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from mutransfer.config import OptimizerConfig, ScheduleConfig
-from mutransfer.config.trial import OPTIMIZERS
 from mutransfer.optim.schedules import momentum_fall, schedule_factor
 
 
@@ -22,7 +21,7 @@ def set_group_rates(optimizer: Optimizer, lr: float) -> None:
 
 def lower_momentum(optimizer: Optimizer, config: OptimizerConfig, fall: float) -> None:
     """Set each group's momentum, or beta1 where it has betas, to `fall` below that of `config`."""
-    own = OPTIMIZERS[config.name]
+    own = config.spec.fields
     for group in optimizer.param_groups:
         if "betas" in group and "beta1" in own:
             _set_momentum(group, config.beta1 - fall)

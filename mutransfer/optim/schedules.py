@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 
 from mutransfer.config import OptimizerConfig, ScheduleConfig, TrialConfig
 from mutransfer.config.schedule import SCHEDULES
-from mutransfer.config.trial import BATCH_EXPONENTS, OPTIMIZERS
 
 Losses = NDArray[np.floating[Any]]
 """Of the steps of a run so far, or of more of them."""
@@ -130,7 +129,7 @@ def rewarmup_steps(config: OptimizerConfig) -> int:
     optimizer has, so that its averages are of steps of this run when the rate is whole.
     """
     memories = {"beta1": config.beta1, "beta2": config.beta2, "momentum": config.momentum}
-    return round(2.0 / (1.0 - max(memories[name] for name in OPTIMIZERS[config.name] if name in memories)))
+    return round(2.0 / (1.0 - max(memories[name] for name in config.spec.fields if name in memories)))
 
 
 def rewarmup_factor(config: OptimizerConfig, step: int) -> float:
@@ -201,7 +200,9 @@ def growth_at(trial: TrialConfig, step: int, losses: Losses | None = None) -> Gr
     factor = schedule_factor(trial.schedule, step, trial.steps, losses)
     if trial.largest_batch is None or step < trial.schedule.warmup_steps(trial.steps):
         return Growth(trial.batch_size, factor)
-    return grow_batch(factor, trial.batch_size, trial.largest_batch, BATCH_EXPONENTS[trial.optimizer.name])
+    exponent = trial.optimizer.spec.batch_exponent
+    assert exponent is not None  # `validate_growth` refuses an optimizer for which no rule is known
+    return grow_batch(factor, trial.batch_size, trial.largest_batch, exponent)
 
 
 def _to_floor(part: float, config: ScheduleConfig) -> float:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mutransfer.config import OptimizerConfig
-from mutransfer.optim import OPTIMIZERS
 from mutransfer.parametrization.shapes import block_pattern
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ NUMBERS = ("init_std", "forward_mult", "lr", "weight_decay", "decay_per_step", "
 
 def explain_rows(built: Parametrized, lr: float, config: OptimizerConfig) -> pd.DataFrame:
     """See `Parametrized.explain`."""
-    family = OPTIMIZERS[config.name].family
+    family = config.spec.family
     source = built.table.source.partition(";")[0]
     rows: dict[str, dict[str, Any]] = {}
     for name, rule in built.rules_for(config).items():

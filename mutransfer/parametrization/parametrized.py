@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor, nn
 
 from mutransfer.config import OptimizerConfig
-from mutransfer.optim import OPTIMIZERS, clip_grad_norm_
+from mutransfer.optim import clip_grad_norm_
 from mutransfer.parametrization import interchange
 from mutransfer.parametrization import rules as rule_book
 from mutransfer.parametrization.rules import ParamRule
@@ -57,7 +57,7 @@ class Parametrized:
         """The rule of every parameter under an optimizer. Raises ValueError on one that is not known or makes no sense,
         and on a tied weight for which the table has no one rule."""
         config.validate()
-        family = OPTIMIZERS[config.name].family
+        family = config.spec.family
         return rule_book.tie(
             rule_book.compute_rules(self.shapes, self.table, self.base_std, family, config), self.model
         )
@@ -94,7 +94,7 @@ class Parametrized:
     def groups_for(self, lr: Any, config: OptimizerConfig) -> list[dict[str, Any]]:
         """`param_groups` from a config. Raises as it does."""
         rules = self.rules_for(config)
-        return rule_book.param_groups(self.model, rules, lr, OPTIMIZERS[config.name].family, config)
+        return rule_book.param_groups(self.model, rules, lr, config.spec.family, config)
 
     def clip_grad_norm_(self, max_norm: float) -> Tensor:
         """Clip the global gradient norm, taken in one gauge (`Row.gauge`); returns the norm before clipping.

@@ -19,7 +19,7 @@ from torch import Tensor
 from mutransfer.checks import one_of
 from mutransfer.config import MODES, TrialConfig
 from mutransfer.data import Corpus
-from mutransfer.optim import OPTIMIZERS, averaged_weights, needs_curvature
+from mutransfer.optim import averaged_weights, build_optimizer, needs_curvature
 from mutransfer.parametrization import Parametrized, build_model
 from mutransfer.training.batches import draw_batches
 from mutransfer.training.checkpoint import Checkpoint, freeze
@@ -277,17 +277,17 @@ def start(trials: Sequence[TrialConfig], device: str, rows: bool = True, mode: s
     other cohort."""
     builts = [build(trial, device) for trial in trials]
     groups = [built.groups_for(trial.lr, trial.optimizer) for built, trial in zip(builts, trials, strict=True)]
-    spec = OPTIMIZERS[trials[0].optimizer.name]
     stack = None
     if len(trials) > 1:
         mults = {name: rule.grad_mult for name, rule in builts[0].rules.items()}
         max_norms = [trial.optimizer.clip_norm for trial in trials]
         stack = Stack([built.model for built in builts], groups, mults, max_norms)
-    if stack is not None and spec.elementwise and rows:
+    if stack is not None and trials[0].optimizer.spec.elementwise and rows:
         groups = stack.row_groups(groups)
     made = zip(trials, builts, groups, strict=True)
     slices = [
-        Slice(trial, built, spec.make(mine, trial.optimizer), place) for place, (trial, built, mine) in enumerate(made)
+        Slice(trial, built, build_optimizer(mine, trial.optimizer), place)
+        for place, (trial, built, mine) in enumerate(made)
     ]
     compiled = compile_model(builts[0].model, whole=not trials[0].build) if mode == "compiled" else None
     return Cohort(slices, stack, compiled=compiled, graphs=mode == "graph")
@@ -311,7 +311,7 @@ def build(trial: TrialConfig, device: str) -> Parametrized:
 
 def make_optimizer(built: Parametrized, trial: TrialConfig) -> torch.optim.Optimizer:
     """The trial's optimizer at its peak rate."""
-    return OPTIMIZERS[trial.optimizer.name].make(built.groups_for(trial.lr, trial.optimizer), trial.optimizer)
+    return build_optimizer(built.groups_for(trial.lr, trial.optimizer), trial.optimizer)
 
 
 def train_step(

@@ -22,7 +22,7 @@ from mutransfer.config import (
 )
 from mutransfer.config.plain import _from_json
 from mutransfer.config.schedule import SCHEDULES
-from mutransfer.config.trial import OPTIMIZERS
+from mutransfer.theory.optimizers import OPTIMIZERS
 
 TRIAL = SweepConfig().trial(SweepConfig().arms[0], 64, 2.0**-7, 0)
 
@@ -164,9 +164,10 @@ def other(value: Any) -> Any:
     return {"linear": "cosine"}[value] if isinstance(value, str) else value + 1 if isinstance(value, int) else 0.3
 
 
-@pytest.mark.parametrize(
-    ("cls", "uses"), [(OptimizerConfig, OPTIMIZERS), (ScheduleConfig, SCHEDULES)], ids=["optimizer", "schedule"]
-)
+OPTIMIZER_FIELDS = {name: spec.fields for name, spec in OPTIMIZERS.items()}
+
+
+@pytest.mark.parametrize(("cls", "uses"), [(OptimizerConfig, OPTIMIZER_FIELDS), (ScheduleConfig, SCHEDULES)])
 def test_a_field_that_is_not_used_is_refused_and_no_other(cls: Any, uses: dict[str, tuple[str, ...]]) -> None:
     for name, used in uses.items():
         needed = {"floor": 0.01} if name == "exponential" else {}
@@ -176,7 +177,7 @@ def test_a_field_that_is_not_used_is_refused_and_no_other(cls: Any, uses: dict[s
             if field in used:
                 changed.validate()
             else:
-                with pytest.raises(ValueError, match=f"{field}|use adamw"):
+                with pytest.raises(ValueError, match=field):
                     changed.validate()
 
 

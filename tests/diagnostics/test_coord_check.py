@@ -14,8 +14,8 @@ from mutransfer.analysis.coordinates import Coordinates
 from mutransfer.config import ModelConfig, OptimizerConfig
 from mutransfer.diagnostics.coord_bench import TARGET, text_batches
 from mutransfer.diagnostics.coord_check import unseen_attention
-from mutransfer.optim import OPTIMIZERS
 from mutransfer.parametrization import build_model
+from mutransfer.theory.optimizers import OPTIMIZERS
 
 from .broken import CONTROLS, MODELS, Control, ours
 

@@ -11,7 +11,8 @@ from mutransfer import coord_check
 from mutransfer.config import ModelConfig, OptimizerConfig
 from mutransfer.diagnostics.coord_bench import next_token_loss, text_batches
 from mutransfer.diagnostics.coord_check import NOT_SHOWN
-from mutransfer.optim import OPTIMIZERS
+from mutransfer.optim import build_optimizer
+from mutransfer.theory.optimizers import OPTIMIZERS
 
 from .broken import ours
 
@@ -28,7 +29,7 @@ KINDS = ("nadam", "adopt", "lion", "shampoo", "lars", "lamb", "adafactor")
     "name", [pytest.param(name, marks=[] if name in KINDS else [pytest.mark.slow]) for name in CHECKED]
 )
 def test_each_passes_under_mup_and_fails_under_sp(name) -> None:
-    config = OPTIMIZERS[name].defaults
+    config = OptimizerConfig.published(name)
     config = replace(config, precondition_every=1) if name == "shampoo" else config
     for parametrization, verdict in (("mup", "pass"), ("sp", "fail")):
         check = coord_check(
@@ -45,7 +46,7 @@ def test_radam_does_once_it_is_adam(parametrization, low, high) -> None:
     for width in widths:
         built = ours(MODEL, parametrization, base=64)(width, seed=0)
         config = OptimizerConfig("radam", beta2=0.999)
-        optimizer = OPTIMIZERS["radam"].make(built.groups_for(2.0**-10, config), config)
+        optimizer = build_optimizer(built.groups_for(2.0**-10, config), config)
         seen = []
         built.model.readout.register_forward_hook(
             lambda _module, inputs, output, seen=seen: seen.append((*inputs, output))
@@ -69,7 +70,7 @@ def test_soaps_update_from_one_batch_is_as_large_as_its_rank() -> None:
         )
         weight = nn.Parameter(start.clone())
         groups = [{"params": [weight], "lr": 1.0, "lr_mult": 1.0, "weight_decay": 0.0, "eps": 1e-8}]
-        optimizer = OPTIMIZERS["soap"].make(groups, OPTIMIZERS["soap"].defaults)
+        optimizer = build_optimizer(groups, OptimizerConfig.published("soap"))
         for _ in range(2):  # the first only looks
             weight.grad = left @ right
             optimizer.step()

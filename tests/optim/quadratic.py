@@ -10,15 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from mutransfer.config import OptimizerConfig
-from mutransfer.config.trial import OPTIMIZERS as FIELDS
-from mutransfer.optim import OPTIMIZERS, backward_twice, needs_curvature
+from mutransfer.optim import backward_twice, build_optimizer, needs_curvature
 
 
 def config_for(name: str, **changes: Any) -> OptimizerConfig:
     """The config at its implementation's own hyperparameters, looking at the curvature in every step."""
-    if "precondition_every" in FIELDS[name]:
+    if "precondition_every" in OptimizerConfig(name).spec.fields:
         changes = {"precondition_every": 1, **changes}
-    config = dataclasses.replace(OPTIMIZERS[name].defaults, **changes)
+    config = dataclasses.replace(OptimizerConfig.published(name), **changes)
     config.validate()
     return config
 
@@ -60,7 +59,7 @@ class Problem:
             for params, mult in zip(each, [1.0] if mults is None else mults, strict=True)
         ]
         self.done = 0
-        self.optimizer = OPTIMIZERS[config.name].make(self.groups, config)
+        self.optimizer = build_optimizer(self.groups, config)
 
     def loss(self) -> Tensor:
         """A sum over entries, of curvature above 0 everywhere."""

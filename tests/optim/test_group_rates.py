@@ -9,9 +9,8 @@ import torch
 
 from mutransfer.config import ModelConfig, OptimizerConfig, ScheduleConfig
 from mutransfer.config.schedule import SCHEDULES
-from mutransfer.config.trial import MOMENTA, OPTIMIZERS
-from mutransfer.optim import OPTIMIZERS as REGISTRY
 from mutransfer.optim import (
+    build_optimizer,
     check_group_rates,
     lower_momentum,
     reduce_on_plateau,
@@ -20,6 +19,7 @@ from mutransfer.optim import (
     set_group_rates,
 )
 from mutransfer.parametrization import build_model
+from mutransfer.theory.optimizers import MOMENTA, OPTIMIZERS
 
 SMALL = ModelConfig(width=32, head_dim=8, context=12, vocab=50, zero_readout=False)
 
@@ -161,9 +161,9 @@ def test_one_cycles_momentum_dips_in_a_torch_loop_and_goes_on_from_its_state() -
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_momentum_is_lowered_where_it_stands_and_nowhere_else(name: str) -> None:
     built = build_model(SMALL, "mup", base_width=16)
-    config = OptimizerConfig(name, momentum=0.8 if "momentum" in OPTIMIZERS[name] else OptimizerConfig.momentum)
-    made = REGISTRY[name].make(built.groups_for(0.01, config), config)
-    own = {getattr(config, field) for field in MOMENTA if field in OPTIMIZERS[name]}
+    config = OptimizerConfig(name, momentum=0.8 if "momentum" in OPTIMIZERS[name].fields else OptimizerConfig.momentum)
+    made = build_optimizer(built.groups_for(0.01, config), config)
+    own = {getattr(config, field) for field in MOMENTA if field in OPTIMIZERS[name].fields}
     before = [dict(group) for group in made.param_groups]
     lower_momentum(made, config, 0.0)
     assert [dict(group) for group in made.param_groups] == before

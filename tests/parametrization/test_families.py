@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from mutransfer.config import ModelConfig, OptimizerConfig
-from mutransfer.optim import OPTIMIZERS
+from mutransfer.optim import build_optimizer
 from mutransfer.parametrization import ABLATIONS, TABLES, Parametrized, ParamRule, build_model, parametrize
 from mutransfer.parametrization.rules import FAMILIES, compute_rules, param_groups
+from mutransfer.theory.optimizers import OPTIMIZERS
 
 from .curves import BASE, RICH, SMALL
 from .test_tables import DERIVED
@@ -110,7 +111,7 @@ def test_groups_name_their_optimizer_and_hold_epsilon_where_adams_applies() -> N
 def test_every_optimizer_is_of_a_family_that_has_rules() -> None:
     assert {spec.family for spec in OPTIMIZERS.values()} == set(FAMILIES)
     built = parametrize(MoE, width=64, base_width=16)
-    optimizer = OPTIMIZERS["muon"].make(built.param_groups(0.1, optimizer="muon"), OptimizerConfig(name="muon"))
+    optimizer = build_optimizer(built.param_groups(0.1, optimizer="muon"), OptimizerConfig(name="muon"))
     before = {name: parameter.detach().clone() for name, parameter in built.model.named_parameters()}
     loss(built.model, *batch("moe")).backward()
     optimizer.step()

@@ -9,9 +9,7 @@ from mutransfer.config import ABLATIONS as ABLATION_NAMES
 from mutransfer.config import PARAMETRIZATIONS, ModelConfig
 from mutransfer.config import model as model_config
 from mutransfer.config import schedule as schedule_config
-from mutransfer.config import trial as trial_config
 from mutransfer.models import MODELS
-from mutransfer.optim import OPTIMIZERS
 from mutransfer.optim.schedules import SHAPES
 from mutransfer.parametrization import ABLATIONS, TABLES, ParamShape, build_model, scale_shapes
 
@@ -89,7 +87,6 @@ def test_config_names_are_those_of_what_stands_in_rooms_that_need_torch() -> Non
     assert set(PARAMETRIZATIONS) == set(TABLES)
     assert set(ABLATION_NAMES) == set(ABLATIONS)
     assert set(model_config.ARCHITECTURES) == set(MODELS)
-    assert set(trial_config.OPTIMIZERS) == set(OPTIMIZERS)
     assert set(schedule_config.SCHEDULES) == set(SHAPES)
 
 

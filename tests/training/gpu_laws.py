@@ -19,9 +19,9 @@ from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig,
 from mutransfer.config.model import GPT2, LLAMA
 from mutransfer.data import Corpus
 from mutransfer.diagnostics import coord_check
-from mutransfer.optim import OPTIMIZERS
 from mutransfer.parametrization import build_model
 from mutransfer.sweep import executors
+from mutransfer.theory.optimizers import OPTIMIZERS
 from mutransfer.toolbox.noise_scale.measure import follow_noise
 from mutransfer.toolbox.range_test.measure import Ramp, range_test_trial
 from mutransfer.toolbox.sharpness.measure import follow_trial
@@ -72,7 +72,7 @@ def trials(like: TrialConfig, size: int) -> list[TrialConfig]:
 
 def trained_by(name: str, **changes: object) -> TrialConfig:
     schedule = ScheduleConfig("constant" if name.startswith("schedule_free") else "cosine", warmup=0.2)
-    optimizer = replace(OPTIMIZERS[name].defaults, **changes)  # type: ignore[arg-type]
+    optimizer = replace(OptimizerConfig.published(name), **changes)  # type: ignore[arg-type]
     return trial(model=MODELS["mlp"], optimizer=optimizer, schedule=schedule)
 
 

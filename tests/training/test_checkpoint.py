@@ -18,7 +18,8 @@ from mutransfer.cli import main
 from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.data import Corpus
 from mutransfer.files import write_whole
-from mutransfer.optim import OPTIMIZERS, rewarmup_factor, rewarmup_steps, schedule_factor, shared_steps
+from mutransfer.optim import rewarmup_factor, rewarmup_steps, schedule_factor, shared_steps
+from mutransfer.theory.optimizers import OPTIMIZERS
 from mutransfer.training import Checkpoint, TrialResult, train, train_trial
 from mutransfer.training.cohort import Cohort
 from mutransfer.training.trainer import _train_cohort

@@ -17,7 +17,7 @@ from mutransfer.analysis.optimum import optima
 from mutransfer.config import Arm, InitConfig, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.config.model import GPT2, LLAMA
 from mutransfer.data import Corpus, load_corpus, sample_batch
-from mutransfer.optim import OPTIMIZERS
+from mutransfer.theory.optimizers import OPTIMIZERS
 from mutransfer.training import TrialResult, train
 from mutransfer.training.batches import draw_batches
 from mutransfer.training.cohort import Cohort
@@ -36,7 +36,7 @@ def trial(lr: float = 2**-7, seed: int = 0, model: ModelConfig = PLAIN, **change
 
 
 def optimizer(name: str, **changes: object) -> OptimizerConfig:
-    return replace(OPTIMIZERS[name].defaults, **changes)  # type: ignore[arg-type]
+    return replace(OptimizerConfig.published(name), **changes)  # type: ignore[arg-type]
 
 
 def check_alike(together: list[TrialResult], alone: list[TrialResult], within: float) -> None:

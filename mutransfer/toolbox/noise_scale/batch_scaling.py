@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 from mutransfer.checks import positive
 from mutransfer.config import OptimizerConfig
-from mutransfer.config.trial import BATCH_EXPONENTS, OPTIMIZERS
+from mutransfer.theory.optimizers import OPTIMIZERS
 
 
 class Rule(NamedTuple):
@@ -42,14 +42,15 @@ class Rule(NamedTuple):
     betas: tuple[str, ...]
 
 
-_BY_EXPONENT = {
+_BY_EXPONENT: Mapping[float | None, Rule] = {
     1.0: Rule("linear", lambda growth: growth, "Goyal et al. 1706.02677", ()),
     0.5: Rule("square root", math.sqrt, "Malladi et al. 2205.10287", ("beta1", "beta2")),
 }
 
 RULES: Mapping[str, Rule] = {
-    name: _BY_EXPONENT[exponent]._replace(betas=tuple(b for b in _BY_EXPONENT[exponent].betas if b in OPTIMIZERS[name]))
-    for name, exponent in BATCH_EXPONENTS.items()
+    name: rule._replace(betas=tuple(beta for beta in rule.betas if beta in spec.fields))
+    for name, spec in OPTIMIZERS.items()
+    if (rule := _BY_EXPONENT.get(spec.batch_exponent)) is not None
 }
 """By optimizer: those that the sources are about."""
 

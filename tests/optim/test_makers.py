@@ -18,22 +18,23 @@ from torch import Tensor
 from torch.nn import functional
 
 from mutransfer.config import ModelConfig, OptimizerConfig, ScheduleConfig
-from mutransfer.config.trial import OPTIMIZERS as FIELDS
 from mutransfer.optim import (
-    OPTIMIZERS,
     averaged_weights,
     backward_twice,
+    build_optimizer,
     check_group_rates,
+    makers,
     needs_curvature,
     schedule_factor,
     set_group_rates,
     twice_differentiable,
 )
 from mutransfer.parametrization import build_model
+from mutransfer.theory.optimizers import OPTIMIZERS
 
 from .quadratic import Problem, config_for, values
 
-DECAYING = [name for name, fields in FIELDS.items() if "weight_decay" in fields]
+DECAYING = [name for name, spec in OPTIMIZERS.items() if "weight_decay" in spec.fields]
 LOG2_RATES = {
     "radam": -3,
     "rmsprop": -8,
@@ -66,7 +67,7 @@ def trained(name: str, lr: float, steps: int = 40) -> list[float]:
     config.validate_schedule(schedule)
     by_norm = OPTIMIZERS[name].family == "norm"
     built = build_model(ModelConfig(width=32, context=32, **(BY_NORM if by_norm else {})), "mup", base_width=32)
-    optimizer = OPTIMIZERS[name].make(built.groups_for(lr, config), config)
+    optimizer = build_optimizer(built.groups_for(lr, config), config)
     losses = []
     for step in range(steps):
         tokens = batch(step)
@@ -204,25 +205,34 @@ def test_its_defaults_are_its_implementations(name: str) -> None:
         field: parameter.default
         for field, parameter in inspect.signature(getattr(importlib.import_module(module), cls)).parameters.items()
     }
-    spec, fields = OPTIMIZERS[name], FIELDS[name]
-    assert spec.defaults.name == name
-    assert spec.lr == stated["lr"]
+    published, fields = OptimizerConfig.published(name), OPTIMIZERS[name].fields
+    assert published.name == name
+    assert OPTIMIZERS[name].lr == stated["lr"]
     if "beta1" in fields and "betas" in stated:
-        assert (spec.defaults.beta1, spec.defaults.beta2) == stated["betas"]
+        assert (published.beta1, published.beta2) == stated["betas"]
     if name in ("rmsprop", "adafactor"):
-        assert spec.defaults.beta2 == (stated["alpha"] if name == "rmsprop" else stated["betas"][1])
+        assert published.beta2 == (stated["alpha"] if name == "rmsprop" else stated["betas"][1])
     if "eps" in fields and name != "muon":
-        assert spec.defaults.eps == stated["eps"]
+        assert published.eps == stated["eps"]
     if "momentum" in fields:
-        assert spec.defaults.momentum == stated["momentum"]
+        assert published.momentum == stated["momentum"]
     for theirs in ("precondition_frequency", "update_period"):
         assert stated.get(theirs, 10) == OptimizerConfig.precondition_every
 
 
+def test_each_has_a_function_that_makes_it_and_there_are_no_others() -> None:
+    functions = {
+        name
+        for name, value in vars(makers).items()
+        if inspect.isfunction(value) and value.__module__ == makers.__name__ and not name.startswith("_")
+    }
+    assert functions - {"build_optimizer"} == set(OPTIMIZERS)
+    assert all(makers.MAKERS[name].__name__ == name for name in OPTIMIZERS)
+
+
 def test_every_optimizer_says_what_its_rule_rests_on() -> None:
-    assert set(OPTIMIZERS) == set(FIELDS)
     for name, spec in OPTIMIZERS.items():
-        spec.defaults.validate()
+        OptimizerConfig.published(name).validate()
         assert spec.family in ("adam", "sgd", "norm", "spectral"), name
         assert spec.rule, name
         assert spec.established != spec.rule.startswith(("assumed", "none")), name
@@ -268,11 +278,11 @@ def test_what_a_group_lacks_is_named() -> None:
     group: dict[str, Any] = {"params": [parameter], "lr": 0.1, "weight_decay": 0.0, "eps": 1e-8}
     for name in ("muon", "shampoo"):
         with pytest.raises(ValueError, match="found nothing under 'optimizer' in param group 0; wanted one of muon"):
-            OPTIMIZERS[name].make([dict(group)], config_for(name))
-    prodigy = OPTIMIZERS["prodigy"].make([dict(group)], config_for("prodigy"))
+            build_optimizer([dict(group)], config_for(name))
+    prodigy = build_optimizer([dict(group)], config_for("prodigy"))
     with pytest.raises(ValueError, match="found no lr_mult in param group 0"):
         prodigy.step()
-    sophia = OPTIMIZERS["sophia"].make([dict(group)], config_for("sophia"))
+    sophia = build_optimizer([dict(group)], config_for("sophia"))
     parameter.grad = torch.ones(2, 2, dtype=torch.float64)
     with pytest.raises(ValueError, match="no estimate of the curvature at step 0"):
         sophia.step()

@@ -1,20 +1,27 @@
-"""Optimizers of the library pytorch_optimizer, which the extra `optim` installs. It loads when one is first made.
+"""A function for each optimizer of `mutransfer.theory.optimizers`, of the same name, which makes it.
 
-Each makes a param group's rate and decay mean what they mean for torch's AdamW: a step shrinks a weight by lr *
-weight_decay, apart from its gradient. Where the library's own defaults would not, the docstring says what was set.
+They take param groups, each with lr, lr_mult and weight_decay (and eps where the optimizer has one), and an
+OptimizerConfig. A param group's learning rate and decay mean what they mean for torch's AdamW: a step shrinks a weight
+by lr * weight_decay, apart from its gradient. Where an implementation's own defaults would not, the docstring says what
+was set. What torch does not have is of the library pytorch_optimizer, which the extra `optim` installs and which loads
+when it is first needed.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
 
 from mutransfer.config import OptimizerConfig
+from mutransfer.optim.adam_atan2 import AdamAtan2
 from mutransfer.optim.composite import Around, Composite, Groups, Maker, diverging, one_gauge
 from mutransfer.optim.curvature import Looking
+from mutransfer.theory.optimizers import OPTIMIZERS
 
 
 def _library() -> Any:
@@ -33,9 +40,68 @@ def _betas(config: OptimizerConfig) -> tuple[float, float]:
     return config.beta1, config.beta2
 
 
-def without_eps(groups: Groups) -> Groups:
+def _adamw(config: OptimizerConfig) -> Maker:
+    """AdamW for the groups that an optimizer for matrices leaves to it, whose decay is their own."""
+    return lambda groups: torch.optim.AdamW(groups, betas=_betas(config), eps=config.eps, weight_decay=0.0, fused=True)
+
+
+def _without_eps(groups: Groups) -> Groups:
     """For optimizers whose `eps` is another thing than Adam's."""
     return [{name: value for name, value in group.items() if name != "eps"} for group in groups]
+
+
+def adamw(groups: Groups, config: OptimizerConfig) -> Optimizer:
+    """Loshchilov & Hutter 1711.05101."""
+    return torch.optim.AdamW(groups, betas=_betas(config), fused=True)
+
+
+def adam(groups: Groups, config: OptimizerConfig) -> Optimizer:
+    """Kingma & Ba 1412.6980."""
+    return torch.optim.Adam(groups, betas=_betas(config), fused=True)
+
+
+def adam_l2(groups: Groups, config: OptimizerConfig) -> Optimizer:
+    """Adam whose decay is added to the gradient and passes through the moments."""
+    return adam(groups, config)
+
+
+def nadam(groups: Groups, config: OptimizerConfig) -> Optimizer:
+    """Dozat 2016. Decay: decoupled."""
+    return torch.optim.NAdam(groups, betas=_betas(config), decoupled_weight_decay=True)
+
+
+def radam(groups: Groups, config: OptimizerConfig) -> Optimizer:
+    """Liu et al. 1908.03265. Decay: decoupled."""
+    return torch.optim.RAdam(groups, betas=_betas(config), decoupled_weight_decay=True)
+
+
+def rmsprop(groups: Groups, config: OptimizerConfig) -> Optimizer:
+    """Tieleman & Hinton 2012, without momentum."""
+    return torch.optim.RMSprop(groups, alpha=config.beta2)
+
+
+def adam_atan2(groups: Groups, config: OptimizerConfig) -> Optimizer:
+    """Everett et al. 2407.05872."""
+    return AdamAtan2(groups, betas=_betas(config))
+
+
+def sgd(groups: Groups, config: OptimizerConfig) -> Optimizer:
+    """With momentum."""
+    return torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+
+
+def muon(groups: Groups, config: OptimizerConfig) -> Optimizer:
+    """Jordan et al., kellerjordan.github.io/posts/muon, for the groups named muon, AdamW for the rest.
+
+    Its step has spectral norm lr * sqrt(max(1, rows/columns)): the same at every width for a matrix whose sides grow
+    alike, and lr for one with fewer rows than columns. (Torch's `match_rms_adamw` would grow as sqrt(width).)
+    """
+    plain = [group if group.get("optimizer") == "adamw" else _without_eps([group])[0] for group in groups]
+
+    def matrices(groups: Groups) -> Optimizer:
+        return torch.optim.Muon(groups, momentum=config.momentum, weight_decay=0.0, adjust_lr_fn="original")
+
+    return Composite(plain, {"muon": matrices, "adamw": _adamw(config)})
 
 
 def lion(groups: Groups, config: OptimizerConfig) -> Optimizer:
@@ -56,7 +122,7 @@ def sophia(groups: Groups, config: OptimizerConfig) -> Optimizer:
     def make(groups: Groups) -> Optimizer:
         return _made(_library().SophiaH(groups, betas=_betas(config), update_period=every))
 
-    return Looking(without_eps(groups), make, every)
+    return Looking(_without_eps(groups), make, every)
 
 
 def soap(groups: Groups, config: OptimizerConfig) -> Optimizer:
@@ -91,8 +157,8 @@ def lars(groups: Groups, config: OptimizerConfig) -> Optimizer:
     return _made(_library().LARS(groups, momentum=config.momentum, nesterov=config.nesterov))
 
 
-def shampoo(groups: Groups, config: OptimizerConfig, adamw: Maker) -> Optimizer:
-    """Gupta et al. 1802.09568, for the groups named muon, `adamw` for the rest. Without momentum: the
+def shampoo(groups: Groups, config: OptimizerConfig) -> Optimizer:
+    """Gupta et al. 1802.09568, for the groups named muon, AdamW for the rest. Without momentum: the
     library's would average preconditioned gradients with plain ones. Until the preconditioner is first computed, at
     step `precondition_every`, the matrices stand still."""
     every = config.precondition_every
@@ -100,7 +166,7 @@ def shampoo(groups: Groups, config: OptimizerConfig, adamw: Maker) -> Optimizer:
     def matrices(groups: Groups) -> Optimizer:
         return _made(_library().Shampoo(groups, weight_decouple=True, preconditioning_compute_steps=every))
 
-    return Around(groups, lambda groups: Composite(groups, {"muon": matrices, "adamw": adamw}), diverging)
+    return Around(groups, lambda groups: Composite(groups, {"muon": matrices, "adamw": _adamw(config)}), diverging)
 
 
 def dadapt_adam(groups: Groups, config: OptimizerConfig) -> Optimizer:
@@ -137,3 +203,19 @@ def _made(optimizer: Any) -> Optimizer:
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"found {type(optimizer).__name__}; wanted a torch optimizer")
     return optimizer
+
+
+MAKERS: Mapping[str, Callable[[Groups, OptimizerConfig], Optimizer]] = {name: globals()[name] for name in OPTIMIZERS}
+"""By the optimizer's name; an optimizer without a function here fails when this module loads."""
+
+
+def build_optimizer(groups: Groups, config: OptimizerConfig) -> Optimizer:
+    """The optimizer that a config names.
+
+    Args:
+        groups: param groups from `param_groups` of a parametrized model: each has lr, lr_mult and weight_decay.
+        config: the optimizer with its hyperparameters; what is of a group (weight_decay, eps) is read from the groups.
+
+    Raises ValueError on groups that lack what the optimizer needs, and where its library is not installed.
+    """
+    return MAKERS[config.name](groups, config)

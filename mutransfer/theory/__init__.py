@@ -1,0 +1,1 @@
+"""What the literature says, as data that every room reads. No torch."""
