@@ -28,7 +28,6 @@ if TYPE_CHECKING:
         build_optimizer,
         check_group_rates,
         layer_decay,
-        power_knee,
         reduce_on_plateau,
         role_mults,
         scale_rates,
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from mutransfer.study.result import Result, read_result, write_result
     from mutransfer.sweep.driver import run_sweep
     from mutransfer.theory.optimizers import OPTIMIZERS
+    from mutransfer.theory.schedules import power_knee
     from mutransfer.toolbox.doctor import Curve, Diagnosis, Run, diagnose
     from mutransfer.toolbox.noise_scale.batch_scaling import scale_batch
     from mutransfer.toolbox.noise_scale.measure import GradientNoise
@@ -75,7 +75,6 @@ _HOMES = {
         "build_optimizer",
         "check_group_rates",
         "layer_decay",
-        "power_knee",
         "reduce_on_plateau",
         "role_mults",
         "scale_rates",
@@ -88,6 +87,7 @@ _HOMES = {
     "mutransfer.sweep.driver": ("run_sweep",),
     "mutransfer.search.sampler": ("BracketSampler",),
     "mutransfer.theory.optimizers": ("OPTIMIZERS",),
+    "mutransfer.theory.schedules": ("power_knee",),
     "mutransfer.toolbox.noise_scale.batch_scaling": ("scale_batch",),
     "mutransfer.toolbox.noise_scale.measure": ("GradientNoise",),
     "mutransfer.toolbox.range_test.measure": ("lr_range_test",),

@@ -43,7 +43,7 @@ def test_multipliers_are_over_those_at_the_narrowest_width_and_mups_are_powers_o
 
 
 def test_every_schedule_is_drawn_and_what_goes_with_it() -> None:
-    from mutransfer.config.schedule import SCHEDULES as NAMES
+    from mutransfer.theory.schedules import SCHEDULES as NAMES
 
     shown = {config.name for panel in SCHEDULES["PANELS"].values() for config in panel.values()}
     assert shown == set(NAMES)

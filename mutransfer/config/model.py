@@ -10,26 +10,28 @@ from mutransfer.checks import all_used, of_its_types, one_of, positive
 ACTIVATIONS = ("gelu", "relu2", "swiglu")
 NORMS = ("layernorm", "rmsnorm")
 POSITIONS = ("learned", "rope")
-ARCHITECTURES = ("transformer", "mlp")
 ATTENTION_SCALES = ("table", "1/sqrt(d)", "sqrt(d0)/d")
 
-TRANSFORMER_ONLY = (
-    "head_dim",
-    "n_heads",
-    "n_kv_heads",
-    "mlp_ratio",
-    "activation",
-    "norm",
-    "norm_gain",
-    "bias",
-    "positions",
-    "qk_norm",
-    "tied_embeddings",
-    "zero_query",
-    "attention_scale",
-    "attention_mult",
-)
-"""Fields that the mlp does not use."""
+ARCHITECTURES: Mapping[str, tuple[str, ...]] = {
+    "transformer": (
+        "head_dim",
+        "n_heads",
+        "n_kv_heads",
+        "mlp_ratio",
+        "activation",
+        "norm",
+        "norm_gain",
+        "bias",
+        "positions",
+        "qk_norm",
+        "tied_embeddings",
+        "zero_query",
+        "attention_scale",
+        "attention_mult",
+    ),
+    "mlp": ("window",),
+}
+"""Each architecture with the fields that not all use; `mutransfer.models` has a class for each."""
 
 WIDEST = 2**20
 """A width beyond this is a slip of the keyboard."""
@@ -111,8 +113,8 @@ class ModelConfig:
         of_its_types("model.", self)
         one_of("model.architecture", self.architecture, ARCHITECTURES)
         positive("model.window", self.window)
-        mlp = self.architecture == "mlp"
-        all_used("model.", self, dict.fromkeys(TRANSFORMER_ONLY, not mlp) | {"window": mlp}, self.architecture)
+        own = {field: name == self.architecture for name, fields in ARCHITECTURES.items() for field in fields}
+        all_used("model.", self, own, self.architecture)
         one_of("model.activation", self.activation, ACTIVATIONS)
         one_of("model.norm", self.norm, NORMS)
         one_of("model.positions", self.positions, POSITIONS)
@@ -123,7 +125,7 @@ class ModelConfig:
             raise ValueError(f"found width {self.width}; wanted at most {WIDEST}")
         for name in ("mlp_ratio", "attention_mult", "embedding_mult", "output_mult"):
             positive(f"model.{name}", getattr(self, name))
-        if not mlp:
+        if self.architecture == "transformer":
             self._validate_blocks()
         elif self.window > self.context:
             raise ValueError(

@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mutransfer.checks import all_used, of_its_types, one_of, positive
-
-SCHEDULES: Mapping[str, tuple[str, ...]] = {
-    "constant": (),
-    "linear": ("floor",),
-    "cosine": ("floor",),
-    "polynomial": ("floor", "power"),
-    "exponential": ("floor",),
-    "step": ("decay_fraction", "drops", "gamma"),
-    "wsd": ("floor", "decay_fraction", "cooldown"),
-    "inverse_sqrt": ("knee",),
-    "power": ("floor", "decay_fraction", "cooldown", "knee", "exponent"),
-    "cosine_restarts": ("floor", "cycles", "cycle_mult"),
-    "triangular": ("floor", "cycles"),
-    "triangular2": ("floor", "cycles"),
-    "one_cycle": ("floor", "start", "momentum_dip"),
-    "plateau": ("floor", "gamma", "window", "patience", "threshold", "rest"),
-}
-"""Each schedule with the fields that it uses beside `warmup`; `mutransfer.optim.schedules` has their formulas."""
-
-COSINE_FLOOR = 0.1
-COOLDOWNS = ("linear", "cosine", "sqrt", "exponential")
+from mutransfer.theory.schedules import COOLDOWNS, SCHEDULES, Schedule
 
 
 @dataclass(frozen=True)
@@ -98,8 +78,8 @@ class ScheduleConfig:
                 raise ValueError(f"found schedule.{name} {getattr(self, name)}; wanted 0 or more and below 1")
         if not (math.isfinite(self.knee) and self.knee >= 0):
             raise ValueError(f"found schedule.knee {self.knee}; wanted 0 or more")
-        own = {field for fields in SCHEDULES.values() for field in fields}
-        used = {field: field in SCHEDULES[self.name] for field in sorted(own)}
+        own = {field for each in SCHEDULES.values() for field in each.fields}
+        used = {field: field in self.spec.fields for field in sorted(own)}
         used["floor"] |= self.floor == 0  # an earlier version's default
         all_used("schedule.", self, used, self.name)
         if self.end == 0 and "exponential" in (self.name, self.cooldown):
@@ -109,14 +89,20 @@ class ScheduleConfig:
             )
 
     @property
+    def spec(self) -> Schedule:
+        """The schedule's shape, and what else is known of it."""
+        return SCHEDULES[self.name]
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The fields that the schedule uses, by name."""
+        return {name: self.end if name == "floor" else getattr(self, name) for name in self.spec.fields}
+
+    @property
     def end(self) -> float:
         """The floor, that of the schedule where none is given."""
-        return self.floor if self.floor is not None else COSINE_FLOOR if self.name == "cosine" else 0.0
+        return self.spec.floor if self.floor is None else self.floor
 
     def warmup_steps(self, steps: int) -> int:
         """Whole steps of warmup in a run of `steps`."""
         return round(self.warmup * steps) if self.warmup < 1 else round(self.warmup)
-
-    def knee_steps(self, steps: int) -> float:
-        """The step, counted from 1, up to which inverse_sqrt and power stay at the peak in a run of `steps`."""
-        return max(1.0, self.warmup_steps(steps), self.knee * steps if self.knee < 1 else self.knee)

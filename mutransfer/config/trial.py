@@ -131,7 +131,7 @@ class OptimizerConfig:
     def validate_schedule(self, schedule: ScheduleConfig) -> None:
         """Raises ValueError on a schedule that decays, where the optimizer averages its weights instead of it, and on
         one that lowers a momentum which the optimizer does not have, or has less of."""
-        if self.spec.averages_by is not None and schedule.name != "constant":
+        if self.spec.averages_by is not None and not schedule.spec.steady:
             raise ValueError(
                 f"found schedule {schedule.name} with {self.name}, which averages its weights instead; wanted no "
                 "decay: set schedule.name to constant"
@@ -182,7 +182,7 @@ class TrialConfig:
                 f"{found} with {self.optimizer.name}, for which no rule says what a batch is worth; wanted one of "
                 f"{', '.join(known)}: leave it out"
             )
-        if self.schedule.name in ("constant", "plateau"):
+        if self.schedule.spec.steady or self.schedule.spec.by_losses:
             raise ValueError(
                 f"{found} with schedule {self.schedule.name}, which has no decay that the steps decide; wanted one to "
                 "grow in place of, such as step or cosine: set schedule.name"

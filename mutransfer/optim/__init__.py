@@ -17,11 +17,8 @@ if TYPE_CHECKING:
     from mutransfer.optim.layerwise import layer_decay, role_mults, scale_rates
     from mutransfer.optim.makers import build_optimizer
     from mutransfer.optim.schedules import (
-        Growth,
-        grow_batch,
         growth_at,
         momentum_fall,
-        power_knee,
         rewarmup_factor,
         rewarmup_steps,
         schedule_factor,
@@ -36,11 +33,8 @@ _HOMES = {
     "layerwise": ("layer_decay", "role_mults", "scale_rates"),
     "makers": ("build_optimizer",),
     "schedules": (
-        "Growth",
-        "grow_batch",
         "growth_at",
         "momentum_fall",
-        "power_knee",
         "rewarmup_factor",
         "rewarmup_steps",
         "schedule_factor",
@@ -51,19 +45,16 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Growth",
     "averaged_weights",
     "backward_twice",
     "build_optimizer",
     "check_group_rates",
     "clip_grad_norm_",
-    "grow_batch",
     "growth_at",
     "layer_decay",
     "lower_momentum",
     "momentum_fall",
     "needs_curvature",
-    "power_knee",
     "reduce_on_plateau",
     "rewarmup_factor",
     "rewarmup_steps",

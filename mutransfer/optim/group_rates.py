@@ -95,8 +95,8 @@ def scheduler(optimizer: Optimizer, config: ScheduleConfig, steps: int) -> Lambd
         raise ValueError(
             f"found a warmup of {config.warmup_steps(steps)} steps in a run of {steps}; wanted it shorter than the run"
         )
-    if config.name == "plateau":
-        raise ValueError("found schedule plateau, which needs the losses; wanted another: use reduce_on_plateau")
+    if config.spec.by_losses:
+        raise ValueError(f"found schedule {config.name}, which needs the losses; wanted another: use reduce_on_plateau")
     least = min(_momentum(group) for group in optimizer.param_groups)
     if config.momentum_dip and least <= config.momentum_dip:
         raise ValueError(

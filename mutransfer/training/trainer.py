@@ -268,7 +268,7 @@ def _train_cohort(
 
 def _looks(trials: Sequence[TrialConfig]) -> set[int]:
     """After how many steps there are looks at the losses: those of plateau decide what comes next."""
-    return {FETCH_EVERY} | {each.schedule.window for each in trials if each.schedule.name == "plateau"}
+    return {FETCH_EVERY} | {each.schedule.window for each in trials if each.schedule.spec.by_losses}
 
 
 def start(trials: Sequence[TrialConfig], device: str, rows: bool = True, mode: str = "eager") -> Cohort:

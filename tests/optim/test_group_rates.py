@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from mutransfer.config import ModelConfig, OptimizerConfig, ScheduleConfig
-from mutransfer.config.schedule import SCHEDULES
 from mutransfer.optim import (
     build_optimizer,
     check_group_rates,
@@ -20,6 +19,7 @@ from mutransfer.optim import (
 )
 from mutransfer.parametrization import build_model
 from mutransfer.theory.optimizers import MOMENTA, OPTIMIZERS
+from mutransfer.theory.schedules import SCHEDULES
 
 SMALL = ModelConfig(width=32, head_dim=8, context=12, vocab=50, zero_readout=False)
 
@@ -69,7 +69,7 @@ def test_the_guard_lets_schedulers_by_one_factor_pass() -> None:
 @pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "plateau"])
 def test_every_schedule_serves_a_torch_loop_and_keeps_the_ratios(name: str) -> None:
     adamw = optimizer()
-    config = ScheduleConfig(name, floor=0.01 if "floor" in SCHEDULES[name] else None)
+    config = ScheduleConfig(name, floor=0.01 if "floor" in SCHEDULES[name].fields else None)
     schedule = scheduler(adamw, config, 20)
     for step in range(20):
         check_group_rates(adamw)

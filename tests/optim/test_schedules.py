@@ -10,10 +10,8 @@ import torch
 from torch.optim import lr_scheduler
 
 from mutransfer.config import Arm, OptimizerConfig, ScheduleConfig, SweepConfig
-from mutransfer.config import schedule as schedule_config
-from mutransfer.config.schedule import SCHEDULES
-from mutransfer.optim import grow_batch, growth_at, momentum_fall, power_knee, schedule_factor, shared_steps
-from mutransfer.optim.schedules import COOLDOWNS, SHAPES
+from mutransfer.optim import growth_at, momentum_fall, schedule_factor, shared_steps
+from mutransfer.theory.schedules import COOLDOWNS, SCHEDULES, grow_batch, power_knee
 
 FLAT = {"warmup": 0.0}
 STUCK = np.ones(2000)
@@ -142,8 +140,8 @@ def test_no_factor_leaves_its_bounds_and_the_warmup_is_linear(name: str) -> None
 
 
 def test_what_falls_ends_at_its_floor() -> None:
-    for name, fields in SCHEDULES.items():
-        config = ScheduleConfig(name, floor=0.05 if "floor" in fields else None)
+    for name, spec in SCHEDULES.items():
+        config = ScheduleConfig(name, floor=0.05 if "floor" in spec.fields else None)
         expected = {"constant": 1.0, "step": 0.01, "inverse_sqrt": 0.1**0.5, "power": 0.05 * 0.1**0.51}
         if name != "one_cycle":
             reached = schedule_factor(config, 1000, 1000, STUCK)
@@ -237,6 +235,7 @@ def test_the_batch_of_a_trial_grows_where_its_schedule_falls() -> None:
         ]
 
 
-def test_names_are_those_of_the_config() -> None:
-    assert set(SHAPES) == set(SCHEDULES)
-    assert tuple(COOLDOWNS) == schedule_config.COOLDOWNS
+def test_a_schedules_fields_are_those_of_its_config() -> None:
+    assert {field for spec in SCHEDULES.values() for field in spec.fields} == {
+        field.name for field in dataclasses.fields(ScheduleConfig)
+    } - {"name", "warmup"}

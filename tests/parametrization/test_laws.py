@@ -8,9 +8,7 @@ import torch
 from mutransfer.config import ABLATIONS as ABLATION_NAMES
 from mutransfer.config import PARAMETRIZATIONS, ModelConfig
 from mutransfer.config import model as model_config
-from mutransfer.config import schedule as schedule_config
 from mutransfer.models import MODELS
-from mutransfer.optim.schedules import SHAPES
 from mutransfer.parametrization import ABLATIONS, TABLES, ParamShape, build_model, scale_shapes
 
 from .curves import BASE, MLP, RICH, SMALL, curve
@@ -87,7 +85,6 @@ def test_config_names_are_those_of_what_stands_in_rooms_that_need_torch() -> Non
     assert set(PARAMETRIZATIONS) == set(TABLES)
     assert set(ABLATION_NAMES) == set(ABLATIONS)
     assert set(model_config.ARCHITECTURES) == set(MODELS)
-    assert set(schedule_config.SCHEDULES) == set(SHAPES)
 
 
 def test_a_shape_is_looked_at_once_for_all_its_trials(monkeypatch: pytest.MonkeyPatch) -> None:
