@@ -40,7 +40,13 @@ def _draw(
     model = trials[0].model
     seeds = list(dict.fromkeys(trial.seed for trial in trials))
     drawn = [[sample_batch(corpus.train, seed, step, batch_size, model.context) for seed in seeds] for step in steps]
-    tokens_SUBT1 = torch.from_numpy(np.array(drawn))
+    tokens = np.array(drawn)
+    if (largest := int(tokens.max())) >= model.vocab:  # of a large corpus only samples were looked at before
+        raise ValueError(
+            f"expected tokens below model.vocab {model.vocab} in {corpus.name}; got {largest}: set model.vocab to the "
+            "size of the tokenizer's vocabulary"
+        )
+    tokens_SUBT1 = torch.from_numpy(tokens)
     seed_K = torch.tensor([seeds.index(trial.seed) for trial in trials], device="cpu")
     if device.startswith("cuda"):
         tokens_SUBT1, seed_K = (x.pin_memory().to(device, non_blocking=True) for x in (tokens_SUBT1, seed_K))
