@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mutransfer.config import GPT2, LLAMA, ModelConfig
-from mutransfer.config.model import TRANSFORMER_ONLY
+from mutransfer.config.model import ARCHITECTURES
 from mutransfer.parametrization import Parametrized, ParamRule, build_model
 
 MODEL = ModelConfig()
@@ -71,7 +71,7 @@ class Control:
     def on(self, name: str) -> Control | None:
         """The same fault in another of `MODELS`; None where that has nothing of the kind to break."""
         changes = {field: value for field, value in asdict(self.model).items() if value != getattr(MODEL, field)}
-        if name == "mlp" and (self.culprit == DOWN or not changes.keys().isdisjoint(TRANSFORMER_ONLY)):
+        if name == "mlp" and (self.culprit == DOWN or not changes.keys().isdisjoint(ARCHITECTURES["transformer"])):
             return None
         culprit = IN_MLP[self.culprit] if name == "mlp" and self.culprit in IN_MLP else self.culprit
         return replace(self, model=replace(MODELS[name], **changes), culprit=culprit)
