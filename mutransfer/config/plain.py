@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from mutransfer.config.arm import Arm
 from mutransfer.config.schedule import ScheduleConfig
-from mutransfer.config.space import Range
 from mutransfer.config.sweep import EXTENSIONS, PARTS, RESOURCES, SweepConfig
 from mutransfer.config.trial import TrialConfig
-
-T = TypeVar("T")
+from mutransfer.strict import structure
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -25,30 +23,16 @@ def to_json(config: Any) -> dict[str, Any]:
 def sweep_from_json(data: Mapping[str, Any]) -> SweepConfig:
     """The SweepConfig that `to_json` wrote; a field that an earlier version did not have gets its default.
 
-    Raises ValueError on a field it does not know.
+    Raises ValueError on a field that it does not know, and on a value of another type.
     """
-    return _from_json(SweepConfig, data)
+    config = structure(data, SweepConfig)
+    return dataclasses.replace(config, variants=tuple(map(_frozen, config.variants)))
 
 
-def _from_json(cls: type[T], data: Mapping[str, Any]) -> T:
-    names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    if not set(data) <= names:
-        odd = sorted(set(data) - names)
-        raise ValueError(f"found a {cls.__name__} with the fields {', '.join(odd)}; it is of another version")
-    if "variants" in data:
-        data = {**data, "variants": [_arm_from_json(entry) for entry in data["variants"]]}
-    if "space" in data:
-        data = {**data, "space": [_from_json(Range, entry) for entry in data["space"]]}
-    values = {
-        name: _from_json(PARTS[name], value) if name in PARTS else tuple(value) if isinstance(value, list) else value
-        for name, value in data.items()
-    }
-    return cls(**values)
-
-
-def _arm_from_json(data: Mapping[str, Any]) -> Arm:
-    changes = tuple((str(name), tuple(value) if isinstance(value, list) else value) for name, value in data["changes"])
-    return Arm(data["name"], data["parametrization"], changes)
+def _frozen(arm: Arm) -> Arm:
+    """An arm whose lists, which JSON has in place of tuples, are tuples again."""
+    changes = tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in arm.changes)
+    return dataclasses.replace(arm, changes=changes)
 
 
 def differing_fields(found: SweepConfig, wanted: SweepConfig) -> list[str]:

@@ -18,6 +18,7 @@ from mutransfer.checks import several
 from mutransfer.config import AXES, SCHEMA, Arm, SweepConfig, differing_fields, flatten, sweep_from_json, to_json
 from mutransfer.config.sweep import EXTENSIONS
 from mutransfer.files import write_whole
+from mutransfer.strict import parse_json, read_file
 from mutransfer.trials import records
 
 PLANNED = tuple(name for name in EXTENSIONS if name != "tolerance")
@@ -122,7 +123,7 @@ def read_origin(folder: ResultFolder) -> Origin | None:
             )
         return None
     try:
-        data = json.loads(folder.config.read_bytes())
+        data = parse_json(read_file(folder.config))
         schema = data["schema"]
         if schema == SCHEMA:
             return _parse_origin(data)

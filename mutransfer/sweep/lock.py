@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from mutransfer.strict import parse_json, read_file
+
 PATIENCE = 5
 """Attempts at a held lock, 50 ms apart: `status` holds it for an instant to see whether a driver lives."""
 
@@ -65,7 +67,7 @@ def read_holder(path: Path) -> Holder | None:
     if not path.exists():
         return None
     try:
-        data = json.loads(path.read_bytes().partition(b"\n")[0])
+        data = parse_json(read_file(path).partition(b"\n")[0])
         return Holder(**{**data, "running": tuple(data["running"])})
     except (ValueError, TypeError, KeyError):
         return None

@@ -9,7 +9,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from mutransfer.config import SweepConfig
+from mutransfer.config import SCHEMA, SweepConfig
 from mutransfer.search.cost import counted_flops
 from mutransfer.search.planned import PlannedTrial
 from mutransfer.trials.records import Record
@@ -94,6 +94,7 @@ def make_record(
         versions=versions,
         started=result.started,
         config=json.loads(json.dumps(dataclasses.asdict(training))),
+        schema=SCHEMA,
         pruned_step=pruned_step,
         execution=result.execution,
     )

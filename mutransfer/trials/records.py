@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import math
 import os
-import reprlib
-import types
 import warnings
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mutransfer.config import SCHEMA, Range, flat_trial
+from mutransfer.config.model import WIDEST
+from mutransfer.strict import parse_json, read_file, structure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +76,7 @@ class Record:
     versions: dict[str, str]
     started: str
     config: dict[str, Any]
-    schema: int = field(default=SCHEMA)
+    schema: int
     pruned_step: int | None = None
     execution: str | None = None
 
@@ -112,22 +112,17 @@ def read(path: Path) -> list[Record]:
     for number, record in enumerate(records, 1):
         if record.schema != SCHEMA:
             raise ValueError(
-                f"{path}, line {number}: found schema {record.schema}; wanted {SCHEMA}: use the version that wrote it"
+                f"{path}, line {number}: expected schema {SCHEMA}, got {record.schema}; use the version that wrote it"
             )
-        if not (record.lr > 0 and record.width > 0):
+        if not (record.lr > 0 and 0 < record.width <= WIDEST):
             raise ValueError(
-                f"{path}, line {number}: found lr {record.lr:g} and width {record.width}; wanted both above 0: restore "
-                "the line, or remove it and its trial will run again"
-            )
-        if not all(isinstance(version, str) for version in record.versions.values()):
-            raise ValueError(
-                f"{path}, line {number}: found versions {record.versions}; wanted a text for each: restore the "
-                "line, or remove it and its trial will run again"
+                f"{path}, line {number}: expected a learning rate above 0 and a width from 1 to {WIDEST}, got lr "
+                f"{record.lr:g} and width {record.width}; restore the line, or remove it and its trial runs again"
             )
         if record.trial_id in seen:
             raise ValueError(
-                f"{path}, line {number}: found trial {record.trial_id} again (first in line {seen[record.trial_id]}); "
-                "wanted each trial once: remove one of the lines"
+                f"{path}, line {number}: expected each trial once, got trial {record.trial_id} again (first in line "
+                f"{seen[record.trial_id]}); remove one of the lines"
             )
         seen[record.trial_id] = number
     return records
@@ -136,22 +131,20 @@ def read(path: Path) -> list[Record]:
 def read_lines(path: Path, kind: type[T]) -> tuple[list[T], bytes]:
     """The whole lines of a file, each a dataclass as JSON, and the bytes of a torn last line.
 
-    A field whose default is None may be missing: an earlier version did not have it.
+    A field with a default may be missing: an earlier version did not have it.
 
     Raises FileNotFoundError where there is no file, and ValueError, with the line's number, on a line that lacks any
     other field of `kind`, has one more, or holds a value of another type than its annotation.
     """
-    *lines, tail = _read_bytes(path).split(b"\n")
-    wanted = {name: frozenset(_json_types(hint)) for name, hint in get_type_hints(kind).items()}
-    later = {each.name for each in fields(kind) if each.default is None}  # type: ignore[arg-type]
+    *lines, tail = read_file(path).split(b"\n")
     found = []
     for number, line in enumerate(lines, 1):
         try:
-            found.append(kind(**_parse(line, wanted, later)))
+            found.append(structure(parse_json(line), kind))
         except ValueError as error:
             raise ValueError(
-                f"{path}, line {number}: found a corrupt {kind.__name__.lower()} ({error}); wanted one JSON object of "
-                f"schema {SCHEMA}: restore the line, or remove it and its trial will run again"
+                f"{path}, line {number}: expected a whole {kind.__name__.lower()}, got a damaged one ({error}); "
+                "restore the line, or remove it and its trial runs again"
             ) from None
     return found, tail
 
@@ -160,7 +153,7 @@ def drop_torn_tail(path: Path) -> None:
     """Cut a torn last line off the file, so that the next append starts a line of its own."""
     if not path.exists():
         return
-    data = _read_bytes(path)
+    data = read_file(path)
     whole = data.rfind(b"\n") + 1
     if whole != len(data):
         with path.open("r+b") as file:
@@ -198,36 +191,3 @@ def trained_part(record: Record) -> float:
 def _setting(config: Mapping[str, Any], axis: str) -> str:
     flat = flat_trial(config)
     return json.dumps({name: flat[name] for name in sorted(flat) if name not in ("lr", "seed", VARYING[axis])})
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise ValueError(
-            f"found that {path} cannot be read ({error.strerror}); wanted the file that a sweep wrote: restore it, or "
-            "give another --out"
-        ) from None
-
-
-def _parse(line: bytes, wanted: Mapping[str, frozenset[type]], later: Set[str]) -> dict[str, Any]:
-    data = json.loads(line)
-    if not isinstance(data, dict):
-        raise ValueError(f"it is {reprlib.repr(data)}")
-    if differing := (data.keys() ^ wanted.keys()) - (later - data.keys()):
-        raise ValueError(f"its fields differ in {', '.join(sorted(differing))}")
-    for name, value in data.items():
-        found = type(value)
-        if found not in wanted[name] or (found is float and not math.isfinite(value)):
-            names = " or ".join(sorted(each.__name__ for each in wanted[name]))
-            raise ValueError(f"its {name} is {reprlib.repr(value)}, no {names}")
-    return data
-
-
-def _json_types(hint: Any) -> set[type]:
-    """The types that JSON may give a field so annotated: for a float an int will do, a bool for neither."""
-    if get_origin(hint) is types.UnionType:
-        return set().union(*(_json_types(choice) for choice in get_args(hint)))
-    return {int, float} if hint is float else {get_origin(hint) or hint}

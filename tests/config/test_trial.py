@@ -20,7 +20,7 @@ from mutransfer.config import (
     sweep_from_json,
     to_json,
 )
-from mutransfer.config.plain import _from_json
+from mutransfer.strict import structure
 from mutransfer.theory.optimizers import OPTIMIZERS
 from mutransfer.theory.schedules import SCHEDULES
 
@@ -68,7 +68,7 @@ def test_committed_records_have_the_ids_of_their_configs() -> None:
     """Whatever fields were added since they were written."""
     for file in (Path(__file__).parents[2] / "results").glob("*/records.jsonl"):
         for record in map(json.loads, file.read_text().splitlines()):
-            assert _from_json(TrialConfig, record["config"]).digest(record["data_fingerprint"]) == record["trial_id"]
+            assert structure(record["config"], TrialConfig).digest(record["data_fingerprint"]) == record["trial_id"]
 
 
 def test_a_floor_that_no_schedule_was_given_is_its_own() -> None:
