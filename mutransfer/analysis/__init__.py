@@ -11,6 +11,8 @@ numpy and pandas, no torch.
     line        the line through the optima              settle      what would settle an inconclusive verdict
     regret      what the proxy's rate costs at the target transfer   analyze(frame): all of it
     verdict     transfers or not, and why                summary     the same as JSON data
+    law         the best rate over sizes, tokens, batch  two_regimes its surface, and what is not known of it
+    importance  weighted points of a density
                                                          recommend   the rate to use at another width
 """
 

@@ -1,1 +1,1 @@
-"""What the literature says, as data that every room reads. No torch."""
+"""What the literature says, as data with its sources that every room reads. No torch."""
