@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mutransfer.toolbox.doctor.recorded import RecordedTrial
     from mutransfer.trials.logs import Log
 
+COLUMNS = ("step", "loss", "val_loss", "lr", "grad_norm")
+"""Options that name a column of a log."""
 FACTS = ("warmup", "weight_decay", "clip_norm", "stability_limit")
 """Options that say how a logged run was set up; records say so themselves."""
 MOST_LISTED = 8
@@ -26,14 +28,25 @@ MOST_LISTED = 8
 
 @dataclass(frozen=True)
 class DoctorArguments:
-    """Arguments of doctor. A CSV file has the columns step and loss, and of these what was logged: val_loss, lr,
-    grad_norm, clipped_grad_norm, sharpness, update_ratio:LAYER, weight_norm:LAYER, eps_share:LAYER; TensorBoard's tags
-    are called alike."""
+    """Arguments of doctor. Logs are read as trainers write them (docs/doctor.md lists them), and what was taken for
+    what is printed; the options that name a column are for what is called otherwise."""
 
     log: tyro.conf.Positional[str]
-    """A result folder, a CSV file, a TensorBoard folder, or the .jsonl of a watched run."""
+    """A result folder, or a log: a table, JSON, JSON lines, what a trainer printed, a TensorBoard folder."""
     trial: str | None = None
     """Of a result folder one trial, by its id or the beginning of it."""
+    run: str | None = None
+    """Of a log of several runs one, by its name or a part of it."""
+    step: str | None = None
+    """The column of the steps."""
+    loss: str | None = None
+    """The column of the training loss."""
+    val_loss: str | None = None
+    """The column of the held-out loss."""
+    lr: str | None = None
+    """The column of the learning rate."""
+    grad_norm: str | None = None
+    """The column of the gradient's norm before clipping."""
     warmup: int | None = None
     """Steps of warmup, where the log has no rate."""
     weight_decay: float | None = None
@@ -57,23 +70,17 @@ def run(words: list[str]) -> None:
     arguments = parse("doctor", DoctorArguments, words, switches=True)
     path = Path(arguments.log)
     if not path.exists():
-        raise ValueError(f"found nothing at {path}; wanted a result folder, a CSV file or a TensorBoard folder")
-    if path.is_dir() and not _events_alone(path):
+        raise ValueError(f"expected a result folder or a log, got nothing at {path}; give a path that is there")
+    if (path / "records.jsonl").exists() or (path / "config.json").exists():
         _examine_folder(path, arguments)
     else:
         _examine_log(path, arguments)
 
 
-def _events_alone(path: Path) -> bool:
-    from mutransfer.trials.logs import holds_events
-
-    return not (path / "records.jsonl").exists() and holds_events(path)
-
-
 def _examine_log(path: Path, arguments: DoctorArguments) -> None:
     from mutransfer.toolbox.doctor.run import Setup, run_of
-    from mutransfer.toolbox.doctor.watched import read_watched
-    from mutransfer.trials.logs import read_events, read_table
+    from mutransfer.toolbox.doctor.watched import is_watched, read_watched
+    from mutransfer.trials.logs import read_log
 
     if arguments.trial is not None:
         raise ValueError(f"found --trial with {path}, which holds one run; leave it out")
@@ -82,8 +89,8 @@ def _examine_log(path: Path, arguments: DoctorArguments) -> None:
     for name in FACTS[1:]:
         if getattr(arguments, name) is not None:
             positive(name.replace("_", "-"), getattr(arguments, name))
-    read = read_events if path.is_dir() else read_watched if path.suffix == ".jsonl" else read_table
-    log = read(path)
+    named = {name: column for name in COLUMNS if (column := getattr(arguments, name)) is not None}
+    log = read_watched(path) if is_watched(path) else read_log(path, arguments.run, named)
     _report(run_of(log, Setup(**{name: getattr(arguments, name) for name in FACTS})), arguments, log)
 
 
@@ -92,7 +99,7 @@ def _examine_folder(path: Path, arguments: DoctorArguments) -> None:
     from mutransfer.toolbox.doctor.cells import Patient, cells
     from mutransfer.toolbox.doctor.recorded import read_trials
 
-    given = next((name for name in FACTS if getattr(arguments, name) is not None), None)
+    given = next((name for name in (*FACTS, *COLUMNS, "run") if getattr(arguments, name) is not None), None)
     if given is not None:
         raise ValueError(
             f"found --{given.replace('_', '-')} with {path}, whose records say so themselves; leave it out"
@@ -152,8 +159,10 @@ def _report(run: Run, arguments: DoctorArguments, log: Log | None = None) -> Non
 
 def _lines(run: Run, diagnosis: Diagnosis, log: Log | None) -> Iterator[str]:
     yield f"{run.name}: {len(run.loss)} losses, steps {run.loss.step[0]} to {run.loss.step[-1]}"
-    if log is not None and log.read_as:
-        yield "  read " + ", ".join(f"{column} as {name}" for column, name in log.read_as.items())
+    if log is not None:
+        taken = "".join(f", {column} as {name}" for column, name in log.read_as.items())
+        yield f"  read as {log.format}{taken}"
+        yield from (f"  {note}" for note in log.notes)
     if log is not None and log.not_read:
         more = f" and {len(log.not_read) - MOST_LISTED} more" if len(log.not_read) > MOST_LISTED else ""
         yield f"  not read: {', '.join(log.not_read[:MOST_LISTED])}{more}"
@@ -205,7 +214,15 @@ def _findings(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def _reading(log: Log | None) -> dict[str, Any]:
-    return {} if log is None else {"read_as": dict(log.read_as), "not_read": list(log.not_read)}
+    if log is None:
+        return {}
+    return {
+        "format": log.format,
+        "unit": log.unit,
+        "read_as": dict(log.read_as),
+        "not_read": list(log.not_read),
+        "notes": list(log.notes),
+    }
 
 
 def _folder_json(

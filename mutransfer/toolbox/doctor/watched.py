@@ -6,19 +6,26 @@ import math
 from pathlib import Path
 
 from mutransfer.toolbox.watch.observed import read_observations, total
-from mutransfer.trials.logs.columns import put_together
-from mutransfer.trials.logs.log import LAYERED, Log
+from mutransfer.trials.logs.log import Log
+from mutransfer.trials.logs.names import LAYERED
+from mutransfer.trials.logs.rows import Row, Rows, put_together
+
+
+def is_watched(path: Path) -> bool:
+    """Whether a file holds observations of ours."""
+    if path.suffix != ".jsonl" or not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        first = file.readline()
+    return '"spike_score"' in first and '"losses"' in first
 
 
 def read_watched(path: Path) -> Log:
     """A run from the observations in a file. Raises ValueError on a corrupt line, and where no loss was told."""
-    points: dict[str, list[tuple[int, float]]] = {"loss": [], "grad_norm": [], "clipped_grad_norm": []}
-    for seen in read_observations(path):
-        points["loss"] += [(int(step or 0), math.nan if loss is None else loss) for step, loss in seen.losses]
-        for name in ("grad_norm", "clipped_grad_norm"):
-            norm = total(getattr(seen, name))
-            points[name] += [] if norm is None else [(seen.step, norm)]
-        for quantity in LAYERED:
-            for name, value in getattr(seen, quantity).items():
-                points.setdefault(f"{quantity}:{name}", []).extend([] if value is None else [(seen.step, value)])
-    return put_together(path, points, {name: name for name in points}, [])
+    rows: list[Row] = []
+    for at, seen in enumerate(read_observations(path), 1):
+        rows += [Row(at, {"step": step, "loss": math.nan if loss is None else loss}) for step, loss in seen.losses]
+        norms = {name: total(getattr(seen, name)) for name in ("grad_norm", "clipped_grad_norm")}
+        layers = {f"{head}:{name}": value for head in LAYERED for name, value in getattr(seen, head).items()}
+        rows.append(Row(at, {"step": seen.step, **norms, **layers}))
+    return put_together(path, Rows("what mutransfer.Watch wrote", rows))

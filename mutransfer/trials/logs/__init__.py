@@ -1,8 +1,8 @@
-"""Logs of training runs, whatever program wrote them: CSV files and TensorBoard folders."""
+"""Logs of training runs, whatever program wrote them."""
 
-from mutransfer.trials.logs.columns import NAMES
-from mutransfer.trials.logs.events import holds_events, read_events
-from mutransfer.trials.logs.log import LAYERED, Curve, Log
-from mutransfer.trials.logs.table import read_table
+from mutransfer.trials.logs.events import holds_events
+from mutransfer.trials.logs.log import Curve, Log
+from mutransfer.trials.logs.names import LAYERED, SPELLINGS
+from mutransfer.trials.logs.read import read_log
 
-__all__ = ["LAYERED", "NAMES", "Curve", "Log", "holds_events", "read_events", "read_table"]
+__all__ = ["LAYERED", "SPELLINGS", "Curve", "Log", "holds_events", "read_log"]

@@ -1,12 +1,11 @@
-"""TensorBoard folders, through TensorBoard's own reader."""
+"""TensorBoard's event files, through TensorBoard's own reader."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from mutransfer.trials.logs.columns import assign, put_together
-from mutransfer.trials.logs.log import Log
+from mutransfer.trials.logs.rows import Row, Rows
 
 EVENT_FILES = "*tfevents*"
 
@@ -16,12 +15,14 @@ def holds_events(path: Path) -> bool:
     return path.is_dir() and next(path.rglob(EVENT_FILES), None) is not None
 
 
-def read_events(path: Path) -> Log:
-    """A run from the scalars of the event files in one folder (those of a restart are joined).
+def read_events(path: Path, run: str | None = None) -> Rows:
+    """The scalars of one event file, or of those in a folder (those of a restart are joined).
 
-    Raises:
-        ValueError: without the `tensorboard` extra, where the folder holds runs rather than one, and where a loss is
-            missing.
+    Args:
+        path: the file, the folder, or one with folders of runs below it.
+        run: which of these, by its path below `path` or a part of it that no other has.
+
+    Raises ValueError without the `tensorboard` extra, and where it is not clear which run.
     """
     try:
         from tensorboard.backend.event_processing.event_accumulator import (
@@ -30,27 +31,41 @@ def read_events(path: Path) -> Log:
         )
     except ImportError:
         raise ValueError(
-            f"found TensorBoard's files in {path} and no tensorboard; wanted its reader: pip install "
+            f"expected TensorBoard's reader for the files in {path}, got no tensorboard; pip install "
             "'mutransfer[tensorboard]'"
         ) from None
-    if next(path.glob(EVENT_FILES), None) is None:
-        runs = sorted({str(file.parent) for file in path.rglob(EVENT_FILES)})
-        raise ValueError(f"found {len(runs)} runs below {path}; wanted one: give {' or '.join(runs[:4])}")
-    events = EventAccumulator(str(path), size_guidance=STORE_EVERYTHING_SIZE_GUIDANCE)
+    events = EventAccumulator(str(_folder(path, run)), size_guidance=STORE_EVERYTHING_SIZE_GUIDANCE)
     events.Reload()
     tags = events.Tags()
-    scalars = {tag: [(e.step, float(e.value)) for e in events.Scalars(tag)] for tag in tags["scalars"]}
-    scalars |= {tag: found for tag in tags["tensors"] if (found := _scalars(events.Tensors(tag))) is not None}
-    names = {tag: name for tag, name in assign(scalars, path).items() if name != "step"}
-    points = {tag: scalars[tag] for tag in names}
-    return put_together(path, points, names, [tag for tag in scalars if tag not in names])
+    found = [(e.wall_time, e.step, tag, float(e.value)) for tag in tags["scalars"] for e in events.Scalars(tag)]
+    for tag in tags["tensors"]:
+        found += [(at, step, tag, value) for at, step, value in _scalars(events.Tensors(tag))]
+    found.sort(key=lambda each: each[0])
+    rows = [Row(i, {"step": step, tag: value}) for i, (_, step, tag, value) in enumerate(found, 1)]
+    return Rows("TensorBoard's events", rows)
 
 
-def _scalars(events: list[Any]) -> list[tuple[int, float]] | None:
-    """The steps and values of tensors that are single numbers, as newer writers keep scalars; None of others."""
+def _folder(path: Path, run: str | None) -> Path:
+    """Where the event files of one run lie."""
+    if path.is_file() or (run is None and next(path.glob(EVENT_FILES), None) is not None):
+        return path
+    runs = sorted({file.parent for file in path.rglob(EVENT_FILES)})
+    names = [str(each.relative_to(path)) for each in runs]
+    found = [each for each, name in zip(runs, names, strict=True) if run is None or run in name]
+    exact = [each for each, name in zip(runs, names, strict=True) if run == name]
+    chosen = exact or found
+    if len(chosen) != 1:
+        raise ValueError(
+            f"expected one run below {path}, got {len(chosen)} of {', '.join(names[:6])}; choose one with --run NAME"
+        )
+    return chosen[0]
+
+
+def _scalars(events: list[Any]) -> list[tuple[float, int, float]]:
+    """Times, steps and values of tensors that are single numbers, as newer writers keep scalars; none of others."""
     from tensorboard.util.tensor_util import make_ndarray
 
-    arrays = [(event.step, make_ndarray(event.tensor_proto)) for event in events]
-    if any(array.size != 1 or array.dtype.kind not in "fiu" for _, array in arrays):
-        return None
-    return [(step, float(array.item())) for step, array in arrays]
+    arrays = [(event.wall_time, event.step, make_ndarray(event.tensor_proto)) for event in events]
+    if any(array.size != 1 or array.dtype.kind not in "fiu" for _, _, array in arrays):
+        return []
+    return [(at, step, float(array.item())) for at, step, array in arrays]

@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 
 FLOAT = NDArray[np.float64]
 
-LAYERED = ("update_ratio", "weight_norm", "eps_share")
-"""Names that a layer follows, after a colon."""
-
 
 @dataclass(frozen=True)
 class Curve:
@@ -42,10 +39,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Log:
-    """A run as it was read: its curves by name (`trials/logs/columns.py` says which there are), which column or tag was
-    taken for which name, where they differ, and what was left out."""
+    """A run as it was read.
+
+    `curves` are by name (`names.py` says which there are), over a `unit`: step, epoch, or logged value where the log
+    counts neither. `format` is what the file was taken for, `read_as` which column or tag was taken for which name
+    where they differ, `not_read` the columns left out, and `notes` what else was decided, a sentence each.
+    """
 
     name: str
+    format: str
     curves: Mapping[str, Curve]
-    read_as: Mapping[str, str]
-    not_read: tuple[str, ...]
+    unit: str = "step"
+    read_as: Mapping[str, str] = field(default_factory=dict)
+    not_read: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mutransfer.toolbox.doctor import Run, Setup, run_of
 from mutransfer.toolbox.doctor.recorded import read_trials
-from mutransfer.trials.logs import read_table
+from mutransfer.trials.logs import read_log
 
 FOLDER = Path(__file__).parents[2] / "data" / "doctor"
 REFERENCE = Path(__file__).parents[3] / "results" / "reference_cpu"
@@ -62,7 +62,7 @@ def set_up(name: str, run: Run) -> Run:
 
 @cache
 def recorded(name: str) -> Run:
-    return set_up(name, run_of(read_table(FOLDER / f"{name}.csv")))
+    return set_up(name, run_of(read_log(FOLDER / f"{name}.csv")))
 
 
 @cache

@@ -12,8 +12,8 @@ import pytest
 
 from mutransfer.cli import main
 from mutransfer.toolbox.doctor import RULES
-from mutransfer.trials.logs import LAYERED, NAMES
-from mutransfer.trials.logs.columns import meaning
+from mutransfer.trials.logs import LAYERED, SPELLINGS
+from mutransfer.trials.logs.names import meaning
 
 DATA = Path(__file__).parents[2] / "data" / "doctor"
 REFERENCE = Path(__file__).parents[3] / "results" / "reference_cpu"
@@ -97,10 +97,10 @@ def test_one_trial_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere.csv"], "found nothing at nowhere.csv"),
+        (["nowhere.csv"], "got nothing at nowhere.csv"),
         ([], "Missing from mutransfer doctor"),
-        ([str(DATA)], "found no finished trial"),
-        ([str(DATA / "make.py")], "wanted one named step"),
+        ([str(DATA)], "got none; give the file"),
+        ([str(DATA / "make.py")], "which is none of them"),
         ([str(REFERENCE), "--trial", "zzz"], "found 0 trials 'zzz'"),
         ([str(REFERENCE), "--trial", ""], "found 128 trials"),
         ([str(REFERENCE), "--weight-decay", "0.1"], "found --weight-decay"),
@@ -136,6 +136,7 @@ def test_the_page_of_the_doctor_names_every_finding_its_run_and_every_column() -
     assert set(RULES) <= set(named)
     for rule in RULES:
         assert all((DATA / f"{run}.csv").exists() for run in named[rule].split("`")[1::2])
-    assert {*NAMES, *(f"{head}:LAYER" for head in LAYERED)} <= set(named)
-    for name, others in NAMES.items():
-        assert all(meaning(other) == name for other in named[name].split("`")[1::2]), others
+    for name in {spelling.name for spelling in SPELLINGS}:
+        known = [meaning(other) for other in named[name].split("`")[1::2]]
+        assert all(each is not None and each[0] == name for each in known), known
+    assert {f"{head}:LAYER" for head in LAYERED} <= set(named)

@@ -12,14 +12,14 @@ from matplotlib.patches import Rectangle
 from mutransfer.report.files import png
 from mutransfer.toolbox.doctor import Curve, Run, diagnose, run_of
 from mutransfer.toolbox.doctor.figure import draw_run, panels_of
-from mutransfer.trials.logs import read_table
+from mutransfer.trials.logs import read_log
 
 DATA = Path(__file__).parents[2] / "data" / "doctor"
 
 
 @pytest.mark.parametrize("name", ["lm_end_of_warmup", "digits_squared_nan_in_warmup", "lm_bad_batch", "lm_healthy_mup"])
 def test_every_finding_is_a_band_over_its_steps_in_every_panel(name: str) -> None:
-    run = run_of(read_table(DATA / f"{name}.csv"))
+    run = run_of(read_log(DATA / f"{name}.csv"))
     diagnosis = diagnose(run)
     figure = draw_run(run, diagnosis)
     assert png(figure).startswith(b"\x89PNG")

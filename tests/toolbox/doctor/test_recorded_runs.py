@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mutransfer.toolbox.doctor import RULES, Curve, Run, diagnose, run_of
-from mutransfer.trials.logs import read_table
+from mutransfer.trials.logs import read_log
 from toolbox.doctor.recorded import FOLDER, PLANTED, recorded, set_up, sound_trials
 
 SOUND = [name for name, planted in PLANTED.items() if not planted]
@@ -82,7 +82,7 @@ def test_a_run_trained_again_is_found_alike(name: str, tmp_path) -> None:
 def again(name: str, folder) -> None:
     maker = make()
     maker.write(name, folder)
-    run = set_up(name, run_of(read_table(folder / f"{name}.csv")))
+    run = set_up(name, run_of(read_log(folder / f"{name}.csv")))
     assert found(run) == PLANTED[name]
     np.testing.assert_allclose(run.loss.value[:5], recorded(name).loss.value[:5], rtol=0.02)
 
