@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mutransfer.config.scale import DIMENSIONS
@@ -45,24 +47,30 @@ def _order(varying: Sequence[str], values: Mapping[str, NDArray[np.float64]]) ->
 
 def _varies(values: NDArray[np.float64], arm: NDArray[np.intp]) -> bool:
     """Whether any arm has two sizes."""
-    pairs = np.unique(np.column_stack([arm.astype(np.float64), values]), axis=0)
+    pairs = _points(arm, values)
     return len(pairs) > len(np.unique(pairs[:, 0]))
 
 
 def _goes_with(values: NDArray[np.float64], chosen: Mapping[str, NDArray[np.float64]]) -> list[str]:
     """Of the dimensions chosen, those that say what this one is; none where it says something of its own."""
     for name, other in chosen.items():
-        pairs = np.unique(np.column_stack([other, values]), axis=0)
+        pairs = _points(other, values)
         if len(np.unique(pairs[:, 0])) == len(pairs) and (
             (np.diff(pairs[:, 1]) > 0).all() or (np.diff(pairs[:, 1]) < 0).all()
         ):
             return [name]
     if not chosen:
         return []
-    points = np.unique(np.log2(np.column_stack([*chosen.values(), values])), axis=0)
+    points = np.log2(_points(*chosen.values(), values))
     design = np.column_stack([np.ones(len(points)), points[:, :-1]])
     weights, *_ = np.linalg.lstsq(design, points[:, -1], rcond=None)
     on_line = np.abs(points[:, -1] - design @ weights).max() < SAME_LINE
     return (
         [name for name, weight in zip(chosen, weights[1:], strict=True) if abs(weight) > SAME_LINE] if on_line else []
     )
+
+
+def _points(*columns: NDArray[Any]) -> NDArray[np.float64]:
+    """The different rows of some columns, ascending."""
+    found = pd.DataFrame(dict(enumerate(columns))).drop_duplicates()
+    return found.sort_values(list(found.columns)).to_numpy(dtype=np.float64)

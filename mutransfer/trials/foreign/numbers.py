@@ -22,15 +22,14 @@ _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3}){2,}(\.\d+)?")
 _EITHER = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 
 
-def missing(cells: pd.Series) -> NDArray[np.bool_]:
-    """Which cells of a column of text hold nothing."""
-    codes, texts = pd.factorize(cells)
-    empty = np.array([*(str(text).strip().lower() in MISSING for text in texts), True])
-    return np.asarray(empty[codes])  # a code of -1, the last, is a cell that is missing altogether
+def without_missing(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of text, with cells that hold nothing but such a word as missing."""
+    known = {name: frame[name].mask(frame[name].str.strip().str.lower().isin(MISSING)) for name in frame.columns}
+    return pd.DataFrame(known, index=frame.index)
 
 
 def to_numbers(cells: pd.Series, column: str, decimal: str = ".") -> NDArray[np.float64]:
-    """A column of text as float64: NaN where a cell holds nothing or `nan` (`missing` tells them apart).
+    """A column of text as float64: NaN where a cell is missing or holds `nan`.
 
     Read are 0.003, 3e-3, 2^-8, 2**-8, 1/256, 130M, 1.2B, and 0,003 with a decimal comma. The index of `cells` is the
     number of the row in what was read, for the messages.
@@ -45,6 +44,10 @@ def to_numbers(cells: pd.Series, column: str, decimal: str = ".") -> NDArray[np.
             are numbers below 1,000.
     """
     codes, texts = pd.factorize(cells)
+    try:
+        return np.append(np.asarray(texts, dtype=object).astype(np.float64), math.nan)[codes]
+    except ValueError:
+        pass  # not all of them are plain numbers
     values = np.empty(len(texts) + 1)
     values[-1] = math.nan
     with_unit, bare = -1, -1
@@ -87,7 +90,7 @@ def parse_number(text: str, decimal: str = ".") -> float | None:
             return math.pow(float(found[1]), float(found[2]))
         if found := _RATIO.fullmatch(text):
             return float(found[1]) / float(found[2])
-        return None if "_" in text else float(text)
+        return float(text)
     except (ValueError, OverflowError, ZeroDivisionError):
         return None
 

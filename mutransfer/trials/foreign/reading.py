@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 
 from mutransfer.checks import one_of
 from mutransfer.config.scale import DIMENSIONS
+from mutransfer.strict import LARGEST
 from mutransfer.trials.foreign.names import FAILED, FINISHED, PRUNED, ROLES, STATES, UNFINISHED, flag
-from mutransfer.trials.foreign.numbers import missing
+from mutransfer.trials.foreign.numbers import without_missing
 from mutransfer.trials.foreign.settings import Cells, in_cells
 from mutransfer.trials.foreign.sources import OWN, Rows, Source
-from mutransfer.trials.foreign.taking import NONE, Options, Taken, keep_where, quoted, take, values_of
+from mutransfer.trials.foreign.taking import NONE, ReadOptions, Taken, keep_where, quoted, take, values_of
 from mutransfer.trials.table import Trials
 
 Array = NDArray[np.float64]
@@ -55,8 +56,8 @@ class Reading:
     trials: Trials
     left_out: Mapping[str, int]
     """How many rows are no trials, by the reason in words."""
-    resolved: Options
-    """Options that read the same rows in the same way, whatever names are known by then."""
+    resolved: ReadOptions
+    """ReadOptions that read the same rows in the same way, whatever names are known by then."""
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -83,7 +84,7 @@ class _Table:
         self.numbers = {name: values[those] for name, values in self.numbers.items()}
 
 
-def read(rows: Rows, options: Options) -> Reading:
+def read(rows: Rows, options: ReadOptions) -> Reading:
     """A table of trials from rows of text.
 
     Raises:
@@ -92,7 +93,7 @@ def read(rows: Rows, options: Options) -> Reading:
     """
     for name in options.along:
         one_of("--along", name, DIMENSIONS)
-    frame = keep_where(rows.frame, options.where, rows.decimal)
+    frame = keep_where(without_missing(rows.frame), options.where, rows.decimal)
     taken = _take_all(frame, options, rows.decimal)
     table = _results(frame, taken, rows.decimal)
     _keep_sized(table)
@@ -119,7 +120,7 @@ def read(rows: Rows, options: Options) -> Reading:
     return Reading(Trials(found, options.unit, notes), table.left_out, resolved)
 
 
-def _take_all(frame: pd.DataFrame, options: Options, decimal: str) -> dict[str, Taken]:
+def _take_all(frame: pd.DataFrame, options: ReadOptions, decimal: str) -> dict[str, Taken]:
     found = {
         role: take(frame, role, getattr(options, role), decimal, role in ("lr", "loss"))
         for role in ROLES
@@ -140,7 +141,7 @@ def _take_all(frame: pd.DataFrame, options: Options, decimal: str) -> dict[str, 
 def _results(frame: pd.DataFrame, taken: Mapping[str, Taken], decimal: str) -> _Table:
     """The rows that are the result of a run."""
     loss, column = values_of(frame, taken["loss"], decimal), taken["loss"].column
-    empty = missing(frame[column]) if column is not None else np.isnan(loss)
+    empty = frame[column].isna().to_numpy() if column is not None else np.isnan(loss)
     diverged = ~empty & ~np.isfinite(loss)
     if "diverged" in taken:
         diverged |= _told_diverged(frame[taken["diverged"].column])
@@ -153,7 +154,7 @@ def _results(frame: pd.DataFrame, taken: Mapping[str, Taken], decimal: str) -> _
             table.keep(kept, why)
             ended = ended[kept]
     if column is not None:
-        table.keep(table.diverged | ~missing(table.frame[column]), "without a loss")
+        table.keep(table.diverged | table.frame[column].notna().to_numpy(), "without a loss")
     return table
 
 
@@ -200,7 +201,7 @@ def _check_whole(sizes: Mapping[str, Array], taken: Mapping[str, Taken]) -> None
             )
 
 
-def _diverge(table: _Table, cells: Cells, options: Options) -> tuple[str, ...]:
+def _diverge(table: _Table, cells: Cells, options: ReadOptions) -> tuple[str, ...]:
     """Add to the diverged those whose loss says so, and tell."""
     not_finite = int(table.diverged.sum())
     trained = np.where(table.diverged, np.inf, table.loss)
@@ -290,13 +291,13 @@ def _seeded(frame: pd.DataFrame, table: _Table) -> tuple[pd.DataFrame, tuple[str
     return frame, (f"{repeats} repeat the learning rate{of} of another row of their cell: taken as further seeds",)
 
 
-def _resolve(options: Options, taken: Mapping[str, Taken], cells: Cells, rows: Rows) -> Options:
+def _resolve(options: ReadOptions, taken: Mapping[str, Taken], cells: Cells, rows: Rows) -> ReadOptions:
     roles = {role: taken[role].text() if role in taken else NONE for role in ROLES}
     used = {each.column for each in taken.values()} | set(cells.arm_columns)
     return replace(
-        Options(**roles | {"arm": ",".join(cells.arm_columns) or NONE}),  # type: ignore[arg-type]
+        ReadOptions(**roles | {"arm": ",".join(cells.arm_columns) or NONE}),  # type: ignore[arg-type]
         where=options.where,
-        diverged_above=options.diverged_above,
+        diverged_above=None if options.diverged_above is None else min(options.diverged_above, LARGEST),
         diverged_over_best=options.diverged_over_best,
         unit=options.unit,
         along=cells.along,
@@ -309,7 +310,7 @@ def _say_source(source: Source) -> str:
     return f"{source.kind} {source.path} (SHA-256 {source.sha256[:12]}){by}"
 
 
-def _say_columns(taken: Mapping[str, Taken], cells: Cells, options: Options, rows: Rows) -> list[str]:
+def _say_columns(taken: Mapping[str, Taken], cells: Cells, options: ReadOptions, rows: Rows) -> list[str]:
     read = "; ".join(f"{role.replace('_', ' ')} from {each.text()!r}" for role, each in taken.items())
     arms = "one arm" if not cells.arm_columns else f"{len(cells.arms)} arms by {quoted(cells.arm_columns)}"
     scaled = " and ".join(DIMENSIONS[name].word for name in cells.along) or "nothing: one scale"

@@ -15,7 +15,7 @@ from mutransfer.config.scale import DIMENSIONS
 from mutransfer.trials.foreign.dimensions import choose
 from mutransfer.trials.foreign.names import MEASURED, parse_name
 from mutransfer.trials.foreign.numbers import parse_number
-from mutransfer.trials.foreign.taking import NONE, Options, Taken, codes_of, columns_in, quoted, take
+from mutransfer.trials.foreign.taking import NONE, ReadOptions, Taken, codes_of, columns_in, quoted, take
 
 ALONE = "all"
 """The name of the one arm of a table that has no arms."""
@@ -60,7 +60,7 @@ def in_cells(
     lr: NDArray[np.float64],
     seed: NDArray[np.float64] | None,
     taken: Mapping[str, Taken],
-    options: Options,
+    options: ReadOptions,
     decimal: str,
 ) -> Cells:
     """The cells of a table. Without `options.arm` the arms are those of a column of that name, or of the single setting
@@ -109,13 +109,11 @@ def settings_of(frame: pd.DataFrame, but: Collection[str | None], decimal: str) 
         name = parse_name(column)
         if column in but or name.kind == MEASURED or name.is_label:
             continue
+        if name.may_be_measured and frame[column].nunique() > MOSTLY * len(frame):
+            continue
         setting = Setting(*codes_of(frame[column], decimal))
-        different = len(np.unique(setting.codes))
-        if different < 2:
-            continue
-        if name.may_be_measured and different > MOSTLY * len(frame):
-            continue
-        found[column] = setting
+        if (setting.codes != setting.codes[0]).any():
+            found[column] = setting
     return found
 
 

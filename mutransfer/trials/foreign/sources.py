@@ -41,7 +41,8 @@ from mutransfer.trials.foreign.programs import (
 from mutransfer.trials.foreign.text import Found, from_objects, unique
 
 
-class Source(NamedTuple):
+@dataclass(frozen=True)
+class Source:
     """Where rows were read: the path as it was given, what kind of thing lies there, the SHA-256 of what was read (of
     several files: of their digests), and the number of rows."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -14,46 +15,60 @@ from numpy.typing import NDArray
 
 from mutransfer.checks import nearest
 from mutransfer.trials.foreign.names import MEASURED, ROLES, SETTING, flag, parse_name
-from mutransfer.trials.foreign.numbers import MISSING, missing, parse_number, to_numbers
+from mutransfer.trials.foreign.numbers import parse_number, to_numbers
 
 NONE = "none"
 """What a user gives in place of a column that is not to be taken."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a table is to be read. Each of ROLES is None, where the column is found by its name, or what the user says:
-    COLUMN, COLUMN*FACTOR, a number that holds for all rows, or "none"."""
+class ReadOptions:
+    """How a table is to be read. Of what a column is taken for: None, where it is found by its name, or COLUMN,
+    COLUMN*FACTOR, a number that holds for all rows, or "none"."""
 
     lr: str | None = None
+    """Column of the peak learning rate."""
     loss: str | None = None
+    """Column of the loss."""
     width: str | None = None
+    """Column of the width."""
     depth: str | None = None
+    """Column of the depth."""
     params: str | None = None
+    """Column of the number of parameters."""
     batch_size: str | None = None
+    """Column of the batch size."""
     tokens: str | None = None
+    """Column of the tokens trained on, such as 'tokens_B*1e9'."""
     steps: str | None = None
+    """Column of the number of steps."""
     seed: str | None = None
+    """Column of the seed."""
     arm: str | None = None
     """COLUMN, or several with commas: an arm for each combination of their values."""
     parametrization: str | None = None
-    """Its name, such as mup: what it predicts is shown beside what was found."""
+    """Column of the parametrization's name, such as mup."""
     state: str | None = None
+    """Column that says whether a run finished."""
     diverged: str | None = None
+    """Column that says whether a run diverged."""
     reached: str | None = None
-    """Steps that a run came to: one that stopped early is left out."""
+    """Column of the step that a run came to: one that stopped early is left out."""
     init_loss: str | None = None
+    """Column of the loss at initialization."""
     flops: str | None = None
+    """Column of the FLOPs of a run; without one 6 x parameters x tokens, where both are known."""
     seconds: str | None = None
+    """Column of the time of a run, in seconds."""
     along: tuple[str, ...] = ()
-    """Dimensions along which the learning rate may transfer, of width, depth, params, batch_size, tokens, steps; empty:
+    """Dimensions along which the learning rate may transfer, of width, depth, params, batch_size, tokens, steps; none:
     those that vary and do not go with another."""
     where: tuple[str, ...] = ()
     """COLUMN=VALUE[,VALUE...] or COLUMN!=VALUE[,...]: the rows to keep; nothing after the sign is an empty cell."""
     ignore: tuple[str, ...] = ()
     """Columns that decide nothing."""
     diverged_above: float | None = None
-    """A loss above it is a run that diverged; None: `diverged_over_best` decides."""
+    """A loss above it is a run that diverged; None: diverged_over_best decides."""
     diverged_over_best: float = 1.0
     """A loss so far above the best of its cell, at a larger learning rate than the best's, is a run that diverged. Of
     951 runs of Step Law (arXiv 2503.04715) none lies between 0.29 and 1.56 nats above it."""
@@ -145,18 +160,15 @@ def codes_of(cells: pd.Series, decimal: str) -> tuple[NDArray[np.intp], list[str
     """A column as the numbers of its different values, and these as text. 0.1 and 0.10 are one value, as are all empty
     cells, whose text is ""."""
     codes, texts = pd.factorize(cells)
-    names: dict[str | float, int] = {}
-    shown: list[str] = []
-    at = np.empty(len(texts) + 1, dtype=np.intp)
-    for index, text in enumerate([*map(str, texts), ""]):
+    keys: list[str | float] = []
+    for text in texts:
         number = parse_number(text, decimal)
-        plain = "" if text.strip().lower() in MISSING else text.strip()
-        key: str | float = plain if number is None or number != number or not plain else number
-        if key not in names:
-            names[key] = len(shown)
-            shown.append(plain)
-        at[index] = names[key]
-    return at[codes], shown
+        keys.append(text.strip() if number is None or math.isnan(number) else number)
+    same, different = pd.factorize(np.array(keys, dtype=object))
+    shown = ["" for _ in different]
+    for place, text in zip(reversed(same), reversed(texts), strict=True):
+        shown[place] = text.strip()  # the first stays
+    return np.append(same, len(different))[codes], [*shown, ""]
 
 
 def quoted(names: Iterable[str], most: int = 8) -> str:
@@ -191,9 +203,10 @@ def _candidates(frame: pd.DataFrame, role: str) -> list[str]:
     kind = ROLES[role].kind
     other = {SETTING: MEASURED, MEASURED: SETTING}.get(kind)
     names = {str(column): parse_name(str(column)) for column in frame.columns}
-    fit = {column: name for column, name in names.items() if name.kind != other and not missing(frame[column]).all()}
-    whole = [column for column, name in fit.items() if name.among(role)]
-    found = whole or [column for column, name in fit.items() if name.ends_among(role)]
+    fit = {column: name for column, name in names.items() if name.kind != other and name.ends_among(role)}
+    fit |= {column: name for column, name in names.items() if name.kind != other and name.among(role)}
+    fit = {column: name for column, name in fit.items() if frame[column].notna().any()}
+    found = [column for column, name in fit.items() if name.among(role)] or list(fit)
     if kind == SETTING:
         # Of config/lr and lr, the one whose prefix says what it is.
         return [column for column in found if fit[column].kind == SETTING] or found

@@ -39,7 +39,7 @@ def test_nothing_is_nan(text: str) -> None:
     assert math.isnan(found)
 
 
-@pytest.mark.parametrize("text", ["x", "1_000", "1,234", "1e", "2^x", "1/0", "10^400", "1.2.3", "12 apples"])
+@pytest.mark.parametrize("text", ["x", "1,234", "1e", "2^x", "1/0", "10^400", "1.2.3", "12 apples"])
 def test_what_is_no_number_or_could_be_two_is_none(text: str) -> None:
     assert parse_number(text) is None
 

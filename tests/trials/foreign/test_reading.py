@@ -12,7 +12,7 @@ import pytest
 from mutransfer.trials.foreign.names import ROLES, parse_name
 from mutransfer.trials.foreign.reading import Reading, read
 from mutransfer.trials.foreign.sources import read_rows
-from mutransfer.trials.foreign.taking import Options
+from mutransfer.trials.foreign.taking import ReadOptions
 
 SWEEPS = Path(__file__).parents[2] / "data" / "sweeps"
 
@@ -21,7 +21,7 @@ def reading(tmp_path: Path, text: str, **options: object) -> Reading:
     """The reading of a CSV file of this text."""
     path = tmp_path / "runs.csv"
     path.write_text(text)
-    return read(read_rows([path]), Options(**options))  # type: ignore[arg-type]
+    return read(read_rows([path]), ReadOptions(**options))  # type: ignore[arg-type]
 
 
 def grid(header: str, *, widths: tuple[int, ...] = (64, 128), lrs: tuple[float, ...] = (0.1, 0.01, 0.001)) -> str:
@@ -253,7 +253,7 @@ def test_odd_cells_are_named_with_row_and_column(tmp_path: Path) -> None:
 
 def test_the_options_that_a_reading_resolved_read_the_same(tmp_path: Path) -> None:
     rows = read_rows([SWEEPS / "steplaw_dense.csv"])
-    first = read(rows, Options(loss="loss", params="N", tokens="D", batch_size="bs"))
+    first = read(rows, ReadOptions(loss="loss", params="N", tokens="D", batch_size="bs"))
     again = read(rows, first.resolved)
     pd.testing.assert_frame_equal(first.trials.frame, again.trials.frame)
     assert again.resolved == first.resolved
@@ -261,7 +261,7 @@ def test_the_options_that_a_reading_resolved_read_the_same(tmp_path: Path) -> No
 
 def test_step_law_has_three_dimensions_and_its_diverged_runs() -> None:
     found = read(
-        read_rows([SWEEPS / "steplaw_dense.csv"]), Options(loss="loss", params="N", tokens="D", batch_size="bs")
+        read_rows([SWEEPS / "steplaw_dense.csv"]), ReadOptions(loss="loss", params="N", tokens="D", batch_size="bs")
     )
     frame = found.trials.frame
     assert found.trials.dimensions == ("batch_size", "params", "tokens")
@@ -274,9 +274,9 @@ def test_step_law_has_three_dimensions_and_its_diverged_runs() -> None:
 def test_marin_optimizers_compares_optimizers_over_one_changed_setting() -> None:
     rows = read_rows([SWEEPS / "marin_optimizers.csv"])
     options = {"arm": "optimizer", "params": "size", "tokens": "tokens_label*1e9"}
-    found = read(rows, Options(**options, where=("changed=,learning_rate",), ignore=("changed",)))
+    found = read(rows, ReadOptions(**options, where=("changed=,learning_rate",), ignore=("changed",)))
     assert found.trials.arms == ("adamw", "lion")
     assert found.trials.dimensions == ("batch_size", "params", "tokens")
     assert sorted(found.trials.frame["n_params"].unique()) == [130e6, 300e6]
     with pytest.raises(ValueError, match=r"several values of .*beta1"):
-        read(rows, Options(**options))
+        read(rows, ReadOptions(**options))

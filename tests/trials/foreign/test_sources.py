@@ -19,7 +19,7 @@ import pytest
 
 from mutransfer.trials.foreign.reading import read
 from mutransfer.trials.foreign.sources import read_rows
-from mutransfer.trials.foreign.taking import Options
+from mutransfer.trials.foreign.taking import ReadOptions
 from mutransfer.trials.table import Trials
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -52,7 +52,7 @@ PIECES = [
 
 
 def trials(*paths: Path, **options: object) -> Trials:
-    return read(read_rows(paths), Options(**options)).trials  # type: ignore[arg-type]
+    return read(read_rows(paths), ReadOptions(**options)).trials  # type: ignore[arg-type]
 
 
 def csv_text() -> str:
@@ -128,7 +128,7 @@ def test_an_optuna_study_is_read_and_not_touched(tmp_path: Path, kind: str) -> N
     else:
         optuna_study(optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path))))
     before, listed = path.read_bytes(), sorted(tmp_path.iterdir())
-    found = read(read_rows([path]), Options())
+    found = read(read_rows([path]), ReadOptions())
     assert found.trials.dimensions == ("width",)
     assert len(found.trials.frame) == 6
     assert found.trials.frame["diverged"].sum() == 2
@@ -183,7 +183,7 @@ def ray_folder(path: Path, *, states: bool = True) -> None:
 @pytest.mark.parametrize("states", [True, False])
 def test_a_ray_tune_experiment_gives_what_each_trial_reported_last(tmp_path: Path, states: bool) -> None:
     ray_folder(tmp_path / "exp", states=states)
-    found = read(read_rows([tmp_path / "exp"]), Options())
+    found = read(read_rows([tmp_path / "exp"]), ReadOptions())
     assert found.trials.dimensions == ("width",)
     assert list(found.trials.frame["loss"]) == pytest.approx([1.001, 1.01, 1.001, 1.01])
     assert found.left_out == {"failed or crashed: an error is no result": 2}
@@ -204,7 +204,7 @@ def test_several_files_are_one_table_with_their_rows_told_apart(tmp_path: Path) 
     assert list(rows.frame.index) == [1, 2, 3, 4]
     assert [source.rows for source in rows.sources] == [2, 2]
     assert rows.sources[1].sha256 == hashlib.sha256((tmp_path / "b.csv").read_bytes()).hexdigest()
-    assert len(read(rows, Options(arm="source")).trials.arms) == 2
+    assert len(read(rows, ReadOptions(arm="source")).trials.arms) == 2
 
 
 def test_what_is_no_table_is_refused_in_a_line(tmp_path: Path) -> None:
