@@ -1,13 +1,14 @@
 """The best learning rate over size, tokens and batch, in octaves: a surface with two regimes.
 
-    y_i = c + sum_k size_k n_ik + tokens d_i - batch * softplus(knee_i - b_i) + u_size + v_(size, d) + w_i + error_i
+    y_i = c + sum_k size_k n_ik + tokens d_i + bends - batch softplus(knee_i - b_i) + u_size + v_(size, d) + w_i + e_i
     knee_i = knee + knee_tokens d_i + sum_k knee_size_k n_ik,   softplus(z) = log2(1 + 2^(3z)) / 3
 
-y is log2 lr*, n sizes, d tokens, b batch, all log2 and from their means. Below the knee (b < knee_i) the optimum rises
-with the batch; above it the batch no longer matters. u, v and w are how optima scatter about any such law: by size
-(shape, initialization), by run, by cell. The errors have the covariance `scale` * V, V that of the measured optima and
-`scale` as sure as its degrees of freedom: integrating over it is what makes intervals Student's. Without regimes it is
-the line y_i = c + sum_k size_k n_ik + u + v + w + error.
+y is log2 lr*, n sizes, d tokens, b batch, all log2 and from their means; bends are small second powers of n and d.
+Below the knee (b < knee_i) the optimum rises with the batch; above it the batch no longer matters.
+u, v and w are how optima scatter about any such law: by size (shape, initialization), by run, by cell. The errors e
+have the covariance `scale` * V, V that of the measured optima and `scale` as sure as its degrees of freedom:
+integrating over it is what makes intervals Student's. Without regimes it is the line
+y_i = c + sum_k size_k n_ik + u + v + w + e.
 
 For given knees, standard deviations of the scatter and scale, everything else is linear and Gaussian, so it is
 integrated in closed form; over these few it is integrated by weighted points (importance.py). No bootstrap: resampling
@@ -38,6 +39,9 @@ DRAWS = 400
 """Of the posterior that predictions are made of."""
 STRATA = 16
 """Quantiles of each draw's own Gaussian."""
+BEND = 0.04
+"""Standard deviation of the second derivatives over sizes and tokens, octaves per octave squared: published laws bend
+(upward beyond 300M parameters and 20B tokens in arXiv 2606.29158)."""
 VARIANCES = 4
 """Curved parameters that are the logarithms of the three scatters and of the scale: the last of each draw."""
 
@@ -99,7 +103,7 @@ class Surface:
     curved: Array
     """draw x (knee, knee_tokens, knee_sizes.., log scatters of size, length and cell, log scale)."""
     mean: Array
-    """draw x (c, sizes.., tokens, batch, u.., v..)."""
+    """draw x (c, sizes.., tokens, batch, bends.., u.., v..)."""
     covariance: Array
 
     def at(self, sizes: Sequence[float], tokens: float, batch: float) -> Predicted:
@@ -174,15 +178,23 @@ def _knee(points: Array, curved: Array) -> Array:
 
 
 def _design(points: Array, curved: Array, groups: Array) -> Array:
-    """draw x cell x (1, sizes.., tokens, -softplus, u.., v..); without regimes neither tokens nor softplus."""
+    """draw x cell x (1, sizes.., tokens, -softplus, bends.., u.., v..); without regimes 1, sizes, u and v."""
     regimes = curved.shape[1] > VARIANCES
-    fixed = np.column_stack([np.ones(len(points)), points[:, :-1] if regimes else points[:, :-2], groups])
+    where = points[:, :-1] if regimes else points[:, :-2]
+    fixed = np.column_stack([np.ones(len(points)), where, _bends(where) if regimes else where[:, :0], groups])
     design = np.repeat(fixed[None], len(curved), axis=0)
     if not regimes:
         return design
     z = _knee(points, curved) - points[:, -1]
     softplus = np.logaddexp2(0, SHARPNESS * z) / SHARPNESS
     return np.insert(design, points.shape[1], -softplus, axis=2)
+
+
+def _bends(where: Array) -> Array:
+    """Half the square of every column, and the product of every two."""
+    one, other = np.triu_indices(where.shape[1])
+    bends: Array = where[:, one] * where[:, other] * np.where(one == other, 0.5, 1.0)
+    return bends
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,6 +241,7 @@ def _linear(cells: Cells, beliefs: Beliefs, points: Array, groups: Groups) -> _L
     regimes = beliefs.regimes
     priors = (*beliefs.sizes, *(() if regimes is None else (regimes.tokens, regimes.batch)))
     columns = groups.columns(points)
+    bends = 0 if regimes is None else _bends(points[:1, :-1]).shape[1]
     return _Linear(
         points=points,
         groups=columns,
@@ -236,8 +249,10 @@ def _linear(cells: Cells, beliefs: Beliefs, points: Array, groups: Groups) -> _L
         axes=axes,
         variances=np.maximum(variances, LEAST_SD**2),
         response=cells.log2_lr,
-        middle=np.array([np.median(cells.log2_lr), *(prior.mean for prior in priors), *[0.0] * columns.shape[1]]),
-        precision=np.array([LEVEL_SD**-2, *(prior.sd**-2 for prior in priors)]),
+        middle=np.array(
+            [np.median(cells.log2_lr), *(prior.mean for prior in priors), *[0.0] * (bends + columns.shape[1])]
+        ),
+        precision=np.array([LEVEL_SD**-2, *(prior.sd**-2 for prior in priors), *[BEND**-2] * bends]),
     )
 
 

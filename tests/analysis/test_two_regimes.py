@@ -79,7 +79,11 @@ def test_the_evidence_is_that_of_the_multivariate_normal() -> None:
         same_size = points[:, None, 0] == points[None, :, 0]
         same_length = same_size & (points[:, None, 1] == points[None, :, 1])
         scatter = np.exp(2 * row[3]) * same_size + np.exp(2 * row[4]) * same_length + np.exp(2 * row[5]) * np.eye(45)
-        covariance = design @ np.diag(np.square(sds)) @ design.T + scatter + np.exp(row[6]) * cells.covariance
+        size, tokens = points[:, 0], points[:, 1]
+        bends = two_regimes.BEND * np.column_stack([size**2 / 2, size * tokens, tokens**2 / 2])
+        covariance = (
+            design @ np.diag(np.square(sds)) @ design.T + bends @ bends.T + scatter + np.exp(row[6]) * cells.covariance
+        )
         expected.append(stats.multivariate_normal(design @ prior, covariance).logpdf(cells.log2_lr))
     assert found[0] - found[1] == pytest.approx(expected[0] - expected[1], rel=1e-6)
 
