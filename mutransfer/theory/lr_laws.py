@@ -26,13 +26,17 @@ class LrLaw:
         """The best learning rate at the target over that of a known run; None where one lacks a dimension."""
         if not self.exponents.keys() <= target.keys() & known.keys():
             return None
-        return math.prod((target[name] / known[name]) ** power for name, power in self.exponents.items())
+        return _product({name: target[name] / known[name] for name in self.exponents}, self.exponents)
 
     def lr(self, target: Mapping[str, float]) -> float | None:
         """The learning rate of an absolute law; None of another, or where the target lacks a dimension."""
         if self.constant is None or not self.exponents.keys() <= target.keys():
             return None
-        return self.constant * math.prod(target[name] ** power for name, power in self.exponents.items())
+        return self.constant * _product(target, self.exponents)
+
+
+def _product(sizes: Mapping[str, float], exponents: Mapping[str, float]) -> float:
+    return math.exp(sum(power * math.log(sizes[name]) for name, power in exponents.items()))
 
 
 LAWS = (
