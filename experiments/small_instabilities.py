@@ -52,7 +52,7 @@ def sweep() -> SweepConfig:
 
 def against_rate(result: Result) -> pd.DataFrame:
     """Mean over seeds of each of PANELS at the largest width, by arm and log2 rate; NaN where a seed diverged."""
-    widest = result.frame[result.frame["width"] == result.frame["width"].max()]
+    widest = result.trials.frame[result.trials.frame["width"] == result.trials.frame["width"].max()]
     numbers = widest.astype(dict.fromkeys(PANELS, "float64"))
     by_rate = numbers.groupby(["arm", "log2_lr"], sort=False)[list(PANELS)]
     means: pd.DataFrame = by_rate.agg(lambda seeds: seeds.mean(skipna=False))
@@ -82,11 +82,11 @@ def figure(result: Result) -> Figure:
             )
             rate_axis(axes.xaxis)
             axes.set(xlabel="learning rate", ylabel=words)
-            axes.set_title(f"width {result.analysis.arms[0].optima[-1].size}")
+            axes.set_title(f"width {result.analysis.arms[0].optima[-1].scale.width}")
         panels[1].set_yscale("log")
         panels[1].axhline(LARGEST, color=FAINT, lw=0.9, ls=(0, (4, 3)))
         for arm in result.analysis.arms:
-            sizes = [each.size for each in arm.sensitivity]
+            sizes = [each.scale.width for each in arm.sensitivity]
             panels[3].plot(
                 [math.log2(size) for size in sizes],
                 [each.estimate for each in arm.sensitivity],

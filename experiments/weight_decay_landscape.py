@@ -34,7 +34,7 @@ def sweep() -> SweepConfig:
 def landscape(result: Result) -> pd.DataFrame:
     """Mean final loss above the best pair's, nats per token: a row for each weight decay, the largest first, a column
     for each log2 rate; NaN where a seed diverged."""
-    seeds = result.frame.groupby(["weight_decay", "log2_lr"])["final_loss"]
+    seeds = result.trials.frame.groupby(["weight_decay", "log2_lr"])["final_loss"]
     losses = seeds.agg(lambda losses: losses.mean(skipna=False)).unstack().sort_index(ascending=False)
     return losses - losses.min(axis=None)
 

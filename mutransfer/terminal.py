@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mutransfer.config import AXES, to_json
+from mutransfer.config import to_json
+from mutransfer.config.scale import DIMENSIONS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,9 +26,15 @@ def print_result(result: Result) -> None:
 
     from mutransfer.report import optima_table
 
-    axis = result.analysis.axis
+    axis = result.analysis.dimensions[0]
     table = Table(
-        Column("arm", overflow="fold"), AXES[axis].word, "log2 lr*", "95% interval", "lr*", "loss there", "optimum"
+        Column("arm", overflow="fold"),
+        DIMENSIONS[axis].word,
+        "log2 lr*",
+        "95% interval",
+        "lr*",
+        "loss there",
+        "optimum",
     )
     for row in optima_table(result.analysis).to_dict("records"):
         known = row["ci_low"] == row["ci_low"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from sweep.fake_training import CORPUS, Result
 
@@ -16,6 +16,7 @@ from mutransfer.search.planned import PlannedTrial
 from mutransfer.sweep.plan import plan_trials
 from mutransfer.sweep.recording import make_record
 from mutransfer.trials import records
+from mutransfer.trials.table import Trials
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 DRAW = runpy.run_path(str(EXPERIMENTS / "draw" / "batch_scaling.py"))
@@ -34,8 +35,8 @@ def recorded(trial: PlannedTrial) -> records.Record:
 
 
 @pytest.fixture(scope="module")
-def frame() -> pd.DataFrame:
-    return records.to_frame([recorded(trial) for trial in plan_trials(CONFIG, CORPUS.fingerprint)])
+def trials() -> Trials:
+    return records.to_trials([recorded(trial) for trial in plan_trials(CONFIG, CORPUS.fingerprint)])
 
 
 def test_all_see_as_many_examples_and_adam_follows_the_rule() -> None:
@@ -52,20 +53,19 @@ def test_all_see_as_many_examples_and_adam_follows_the_rule() -> None:
             assert trial.optimizer == adam
 
 
-def test_the_planted_slopes_are_found(frame: pd.DataFrame) -> None:
-    found = analyze(DRAW["lines"](frame), CONFIG.tolerance, axis="batch_size")
+def test_the_planted_slopes_are_found(trials: Trials) -> None:
+    found = analyze(DRAW["lines"](trials), CONFIG.tolerance)
     assert [arm.arm for arm in found.arms] == list(PLANTED)
     for arm in found.arms:
-        assert [each.size for each in arm.optima] == list(EXPERIMENT["BATCHES"])
+        assert [each.scale.batch_size for each in arm.optima] == list(EXPERIMENT["BATCHES"])
         assert arm.transfer_slope is not None
         assert arm.transfer_slope.estimate == pytest.approx(PLANTED[arm.arm], abs=0.01)
     rows = list(DRAW["table"](found))[2:]
     assert [row.split(" | ")[3] for row in rows] == ["+1", "+0.5", ""]
 
 
-def test_what_else_differs_within_a_line_is_refused(frame: pd.DataFrame) -> None:
-    changed = frame.copy()
-    changed.loc[0, "setting"] = json.dumps(json.loads(frame["setting"][0]) | {"optimizer.momentum": 0.9})
-    for mixed in (changed, frame.assign(steps=frame["steps"].where(frame["batch_size"] != 8, 9))):
-        with pytest.raises(ValueError, match=r"found (optimizer\.momentum|steps) .* in arm sgd; wanted one"):
-            analyze(DRAW["lines"](mixed), CONFIG.tolerance, axis="batch_size")
+def test_what_else_differs_within_a_line_is_refused(trials: Trials) -> None:
+    changed = trials.frame.copy()
+    changed.loc[0, "setting"] = json.dumps(json.loads(changed["setting"][0]) | {"optimizer.momentum": 0.9})
+    with pytest.raises(ValueError, match=r"expected one optimizer\.momentum in arm sgd"):
+        analyze(DRAW["lines"](replace(trials, frame=changed)), CONFIG.tolerance)

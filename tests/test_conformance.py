@@ -34,6 +34,7 @@ from table import make_row, read_rows, to_entry, verdict, write_table
 
 from mutransfer import ModelConfig, SweepConfig
 from mutransfer.analysis import Curve, Optimum
+from mutransfer.config.scale import Scale
 
 COMMITTED = Path(__file__).parent.parent / "results" / "conformance"
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -232,7 +233,7 @@ def test_the_growing_horizon_finds_a_planted_law() -> None:
     def result(sweep: SweepConfig) -> Any:
         (width,) = sweep.widths
         optima = [
-            Optimum(n, -math.log2(width) - math.log2(n) / 2, None, None, 2.0, "interior", noise=0.01)
+            Optimum(Scale(steps=n), -math.log2(width) - math.log2(n) / 2, None, None, 2.0, "interior", noise=0.01)
             for n in sweep.step_counts
         ]
         return SimpleNamespace(analysis=SimpleNamespace(arm=lambda name: SimpleNamespace(optima=optima)))
@@ -244,8 +245,8 @@ def test_the_growing_horizon_finds_a_planted_law() -> None:
 
 def test_a_rise_is_paired_by_seed_at_each_widths_best_rate() -> None:
     rates = np.array([-8.0, -7.0, -6.0])
-    narrow = Curve(32, rates, np.array([[2.5, 2.0, 2.2], [3.5, 3.0, 3.2]]))
-    wide = Curve(64, rates, np.array([[2.1, 2.3, 2.4], [3.3, 3.4, 3.5]]))
+    narrow = Curve(Scale(32), rates, np.array([[2.5, 2.0, 2.2], [3.5, 3.0, 3.2]]))
+    wide = Curve(Scale(64), rates, np.array([[2.1, 2.3, 2.4], [3.3, 3.4, 3.5]]))
     mean, sem = rise(narrow, wide)
     assert mean == pytest.approx(0.2)
     assert sem == pytest.approx(0.1)

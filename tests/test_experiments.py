@@ -93,13 +93,13 @@ def test_an_answer_is_drawn_from_the_records(drawn: tuple[str, Result, list[Path
     assert files[1].read_bytes().startswith(b"\x89PNG")
     assert files[0].read_text().startswith("<?xml")
     module = runpy.run_path(str(EXPERIMENTS / f"{name}.py"))
-    result.frame.loc[0, ["final_loss", "attention_logit", "output_log_z"]] = math.nan  # one seed of a rate
+    result.trials.frame.loc[0, ["final_loss", "attention_logit", "output_log_z"]] = math.nan  # one seed of a rate
     if name == "weight_decay_landscape":
         table: pd.DataFrame = module["landscape"](result)
         assert list(table.index) == sorted(module["DECAYS"], reverse=True)
         losses = {
             pair: trials["final_loss"].to_numpy().mean()
-            for pair, trials in result.frame.groupby(["weight_decay", "log2_lr"])
+            for pair, trials in result.trials.frame.groupby(["weight_decay", "log2_lr"])
         }
         best = min(loss for loss in losses.values() if not math.isnan(loss))
         for (decay, rate), loss in losses.items():
@@ -107,7 +107,7 @@ def test_an_answer_is_drawn_from_the_records(drawn: tuple[str, Result, list[Path
         assert table[9.0].isna().all()
     else:
         rows = module["against_rate"](result).set_index(["arm", "log2_lr"])
-        for pair, trials in result.frame.groupby(["arm", "log2_lr"]):
+        for pair, trials in result.trials.frame.groupby(["arm", "log2_lr"]):
             for column in module["PANELS"]:
                 expected = trials[column].astype("float64").to_numpy().mean()
                 assert rows.loc[pair, column] == pytest.approx(expected, nan_ok=True)

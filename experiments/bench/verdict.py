@@ -34,7 +34,7 @@ def bench_verdict(corpus: Corpus, slots: int) -> dict[str, Any]:
             outcome = run_sweep(replace(sweep, out=f"{folder}/{name}"), command="", load=lambda spec: corpus)
             analyses[name] = read_result(outcome.folder).analysis
             seconds = time.perf_counter() - begin
-            rates = {arm.arm: {o.size: o.log2_lr for o in arm.optima} for arm in analyses[name].arms}
+            rates = {arm.arm: {o.scale.width: o.log2_lr for o in arm.optima} for arm in analyses[name].arms}
             found[name] = {
                 "seconds": seconds,
                 "trials": outcome.ran,
@@ -60,7 +60,7 @@ def bench_tune(corpus: Corpus, config: SweepConfig, truth: Analysis, slots: int,
 
 def error(rates: dict[str, dict[int, float]], truth: Analysis) -> float:
     """Root mean square over arms and widths of log2 lr* less that of eight seeds, in octaves."""
-    true = {(arm.arm, o.size): o.log2_lr for arm in truth.arms for o in arm.optima}
+    true = {(arm.arm, o.scale.width): o.log2_lr for arm in truth.arms for o in arm.optima}
     off = [rates[arm][size] - log2_lr for (arm, size), log2_lr in true.items()]
     return float((sum(each**2 for each in off) / len(off)) ** 0.5)
 

@@ -149,7 +149,7 @@ METHODS: dict[str, Callable[[Sequence[Curve], np.random.Generator], Found]] = {
 
 
 def weights_of(curves: Sequence[Curve]) -> Array:
-    centred = np.log2([curve.size for curve in curves])
+    centred = np.log2([curve.scale.width for curve in curves])
     centred -= centred.mean()
     return np.asarray(centred / (centred @ centred))
 

@@ -100,14 +100,15 @@ def main() -> None:
 
 
 def arms_of(folder: Path) -> dict[str, tuple[Curve, ...]]:
-    frame = records.to_frame(records.read(folder / "records.jsonl"))
-    return {str(arm): curves(trials) for arm, trials in frame.groupby("arm")}
+    trials = records.to_trials(records.read(folder / "records.jsonl"))
+    return {arm: curves(trials.of_arm(arm)) for arm in trials.arms}
 
 
 def counted(folder: Path) -> dict[str, int]:
     """How many runs there are: at base_width the arms are the same runs, each in a record of its own."""
-    frame = records.to_frame(records.read(folder / "records.jsonl"))
-    arm = frame["arm"].where(frame["width"] != frame["base_width"], "any")
+    recorded = records.read(folder / "records.jsonl")
+    frame = records.to_trials(recorded).frame
+    arm = frame["arm"].where(frame["width"] != recorded[0].base_width, "any")
     distinct = frame.assign(arm=arm).drop_duplicates(["arm", "width", "seed", "log2_lr"])
     return {
         "records": len(frame),
@@ -131,7 +132,14 @@ def by_seed(arm: str, curve: Curve) -> Seeds:
     own = float(np.sqrt((residuals**2).sum() / (spare * (len(z) - len(TERMS)))))
     variances = (coefficients**2).sum(axis=0) / spare - own**2 * np.diag(gram)
     return Seeds(
-        arm, curve.size, z, coefficients, residuals, own, variances, np.einsum("ji,ik,jk->j", design, gram, design)
+        arm,
+        curve.scale.width,
+        z,
+        coefficients,
+        residuals,
+        own,
+        variances,
+        np.einsum("ji,ik,jk->j", design, gram, design),
     )
 
 
@@ -204,7 +212,7 @@ def shifts(arm: str, swept: tuple[Curve, ...]) -> list[dict[str, object]]:
     """How far each seed by itself moves the optimum, and over what its noise predicts: with all seeds, the kappa^2 of
     `analysis.noise` without its prior; with a seed alone, what SINGLE_TILT stands for."""
     alone = [
-        optima([Curve(c.size, c.log2_lr, c.losses[[seed]]) for c in swept]) for seed in range(len(swept[0].losses))
+        optima([Curve(c.scale, c.log2_lr, c.losses[[seed]]) for c in swept]) for seed in range(len(swept[0].losses))
     ]
     rows = []
     for at, (curve, optimum) in enumerate(zip(swept, optima(swept), strict=True)):
@@ -219,7 +227,7 @@ def shifts(arm: str, swept: tuple[Curve, ...]) -> list[dict[str, object]]:
         rows.append(
             {
                 "arm": arm,
-                "width": curve.size,
+                "width": curve.scale.width,
                 "sigma": float(np.sqrt(sigma2)),
                 "shift_sd": float(moves.std(ddof=1)),
                 "kappa2": float(moves.var(ddof=1) / (sigma2 * by_rate @ by_rate)),

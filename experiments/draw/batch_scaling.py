@@ -6,6 +6,7 @@ a table and saves figures/answer.svg and .png in the result's folder.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import runpy
 import sys
@@ -19,30 +20,28 @@ from mutransfer import Analysis, analyze, read_result
 from mutransfer.files import write_whole
 from mutransfer.report.figures import optimal_lr
 from mutransfer.report.files import png, svg
+from mutransfer.trials.table import Trials
 
 EXPERIMENT: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "batch_scaling.py"))
 RULES = {EXPERIMENT["SGD"]: 1.0, EXPERIMENT["FOLLOWING"]: 0.5}
 """Octaves of rate per doubling of the batch that theory says, by line."""
-FOLLOWS = ("steps", "optimizer.beta1", "optimizer.beta2", "optimizer.eps")
-"""Of a trial's setting, what changes along a line beside the batch itself."""
+FOLLOWS = ("optimizer.beta1", "optimizer.beta2", "optimizer.eps")
+"""Of a trial's setting, what changes along a line."""
 
 
-def lines(frame: pd.DataFrame) -> pd.DataFrame:
-    """The trials with their line for an arm. Steps and warmup are counted in sequences, of which all have as many; the
-    two lines of Adam share their trials at the batch where they are one."""
+def lines(trials: Trials) -> Trials:
+    """The trials with their line for an arm. Steps are counted in sequences, of which all have as many; the two lines
+    of Adam share their trials at the batch where they are one."""
     kept, following, tuned = EXPERIMENT["KEPT"], EXPERIMENT["FOLLOWING"], EXPERIMENT["TUNED"]
+    frame = trials.frame
     settings = [json.loads(text) for text in frame["setting"]]
     along = frame.assign(
         arm=[name.rpartition(", batch ")[0] for name in frame["arm"]],
         steps=frame["steps"] * frame["batch_size"],
-        warmup=frame["warmup"] * frame["batch_size"],
-        setting=[
-            json.dumps({name: value for name, value in each.items() if name not in (*FOLLOWS, "batch_size")})
-            for each in settings
-        ],
+        setting=[json.dumps({name: value for name, value in each.items() if name not in FOLLOWS}) for each in settings],
     )
     shared = along[(along["arm"] == following) & (along["batch_size"] == tuned)]
-    return pd.concat([along, shared.assign(arm=kept)], ignore_index=True)
+    return dataclasses.replace(trials, frame=pd.concat([along, shared.assign(arm=kept)], ignore_index=True))
 
 
 def table(analysis: Analysis) -> Iterator[str]:
@@ -60,7 +59,7 @@ def table(analysis: Analysis) -> Iterator[str]:
 def answer(folder: Path) -> Analysis:
     """The lines of a result folder, along the batch size."""
     result = read_result(folder)
-    return analyze(lines(result.frame), result.config.tolerance, axis="batch_size")
+    return analyze(lines(result.trials), result.config.tolerance)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ def slopes(result: Result) -> Figure:
         right.plot([loss for loss, _ in found], rows, "o", color="C0")
         left.set_yticks(rows, [literal(arm.arm) for arm in arms])
         left.set(xlabel=f"octaves of best rate per doubling of {word}, 95%", xlim=(-WIDEST, WIDEST))
-        right.set_xlabel(f"best loss at {word} {arms[0].optima[-1].size} ({LOSSES[result.config.loss]})")
+        right.set_xlabel(
+            f"best loss at {word} {arms[0].optima[-1].scale[result.config.axis]} ({LOSSES[result.config.loss]})"
+        )
     return drawn
 
 

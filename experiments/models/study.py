@@ -20,6 +20,7 @@ from mutransfer.files import write_whole
 from mutransfer.report.files import png
 from mutransfer.report.panels import loss_curves
 from mutransfer.training.divergence import find_divergence
+from mutransfer.trials.table import Trials, from_frame
 
 COLUMNS = [
     "arm",
@@ -91,39 +92,20 @@ class Study:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "trials.csv", trials.to_csv(index=False).encode())
         write_whole(folder / "summary.json", json.dumps(to_summary(analysis), indent=1).encode() + b"\n")
-        figure = loss_curves(analysis, self.frame(trials))
+        figure = loss_curves(analysis, self.table(trials))
         for axes in figure.axes:
             axes.set_ylabel(f"final loss ({self.unit})" if axes.get_ylabel() else "")
         write_whole(folder / "loss_curves.png", png(figure))
         for result in analysis.arms:
-            print(result.sentence.replace("nats", self.unit))
+            print(result.sentence)
         return analysis
 
     def analyze(self, trials: pd.DataFrame) -> Analysis:
         """The analysis of rows of the CSV."""
-        return analyze(self.frame(trials), SweepConfig.tolerance)
+        return analyze(self.table(trials), SweepConfig.tolerance)
 
-    def frame(self, trials: pd.DataFrame) -> pd.DataFrame:
-        """Rows of the CSV as `mutransfer.analyze` takes them: with what all trials have in common."""
-        common = {
-            "experiment": self.name,
-            "base_width": self.base_width,
-            "depth": 2,
-            "base_depth": 2,
-            "optimizer": "adamw",
-            "weight_decay": 0.01,
-            "schedule": "linear",
-            "warmup": self.warmup,
-            "batch_size": self.batch_size,
-            "context": 1,
-            "steps": self.steps,
-            "tokens": self.steps * self.batch_size,
-            "dtype": "float32",
-            "data": self.name,
-            "data_fingerprint": self.name,
-            "search": "grid",
-            "val_loss": math.nan,  # not measured
-            "setting": json.dumps({"loss": "cross_entropy"}),
-        }
-        tokens = self.steps * self.batch_size
-        return trials.assign(**common, log2_lr=np.log2(trials["lr"]), flops=6.0 * tokens * trials["n_params"])
+    def table(self, trials: pd.DataFrame) -> Trials:
+        """Rows of the CSV as a table of trials, by their final loss."""
+        flops = 6.0 * self.steps * self.batch_size * trials["n_params"]
+        common = {"unit": self.unit, "steps": self.steps, "batch_size": self.batch_size}
+        return from_frame(trials.assign(loss=trials["final_loss"], flops=flops, **common), self.name)

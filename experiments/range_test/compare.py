@@ -81,7 +81,7 @@ def read_tests(path: Path) -> Tests:
 
 
 def panels(tests: Tests, result: Result) -> list[RangePanel]:
-    optima = {(arm.arm, each.size): each for arm in result.analysis.arms for each in arm.optima}
+    optima = {(arm.arm, each.scale.width): each for arm in result.analysis.arms for each in arm.optima}
     return [RangePanel(f"{arm}, width {width}", test, optima[arm, width]) for (arm, width), test in tests.items()]
 
 
@@ -90,7 +90,7 @@ def distances(tests: Tests, result: Result) -> pd.DataFrame:
     each rule."""
     rows = []
     for (arm, width), test in tests.items():
-        (best,) = [each for each in result.analysis.arm(arm).optima if each.size == width]
+        (best,) = [each for each in result.analysis.arm(arm).optima if each.scale.width == width]
         found = {name: np.nan if each is None else each.log2_lr for name, each in suggest_lrs(test).items()}
         found["0.3 edge"] = found["edge"] + np.log2(0.3)
         rows.append(

@@ -28,7 +28,8 @@ from mutransfer.analysis.settle import Settling
 from mutransfer.analysis.size_law import SizeLaw
 from mutransfer.analysis.stability import Unstable
 from mutransfer.analysis.summary import to_summary
-from mutransfer.analysis.transfer import Analysis, ArmResult, Horizon, analyze
+from mutransfer.analysis.transfer import Analysis, ArmResult, analyze
+from mutransfer.trials.table import Horizon, Trials, from_frame
 
 __all__ = [
     "Analysis",
@@ -44,9 +45,11 @@ __all__ = [
     "Sensitivity",
     "Settling",
     "SizeLaw",
+    "Trials",
     "Unstable",
     "analyze",
     "curves",
+    "from_frame",
     "horizon_note",
     "optima",
     "recommend",

@@ -16,6 +16,7 @@ import numpy as np
 
 from mutransfer.analysis.curve import Array, Curve
 from mutransfer.analysis.optimum import Optimum
+from mutransfer.config.scale import Scale
 
 WITHIN = (0.0025, 0.01)
 """Loss above the best, as a part of it."""
@@ -25,10 +26,11 @@ STEPS = 2001
 
 @dataclass(frozen=True)
 class Band:
-    """The rates 2^low..2^high whose loss is at most (1 + within) times the best at one size. An end is open where it is
-    the last rate tried and the band may go on; where the next rate diverged, it ends at the last that trained."""
+    """The rates 2^low..2^high whose loss is at most (1 + within) times the best at one scale. An end is open
+    where it is the last rate tried and the band may go on; where the next rate diverged, it ends at the last that
+    trained."""
 
-    size: int
+    scale: Scale
     within: float
     low: float
     high: float
@@ -37,7 +39,7 @@ class Band:
 
 
 def bands(optimum: Optimum, curve: Curve) -> tuple[Band, ...]:
-    """The bands of one size for every part of WITHIN; none where every trial diverged."""
+    """The bands of one scale for every part of WITHIN; none where every trial diverged."""
     if optimum.loss is None:
         return ()
     return tuple(_band(optimum, curve, optimum.loss, within) for within in WITHIN)
@@ -48,7 +50,7 @@ def _band(optimum: Optimum, curve: Curve, best: float, within: float) -> Band:
     (low, low_open), (high, high_open) = (
         _end(optimum, curve, start, side, (1 + within) * best) for side in (-1.0, 1.0)
     )
-    return Band(curve.size, within, low, high, low_open, high_open)
+    return Band(curve.scale, within, low, high, low_open, high_open)
 
 
 def _end(optimum: Optimum, curve: Curve, start: float, side: float, ceiling: float) -> tuple[float, bool]:

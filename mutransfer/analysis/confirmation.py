@@ -30,19 +30,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
 from mutransfer.analysis.curve import Array, Curve, curves, refuse_mixture, two_way
 from mutransfer.analysis.interval import CONFIDENCE, Interval
-from mutransfer.analysis.line import prediction
+from mutransfer.analysis.line import determined, prediction
 from mutransfer.analysis.noise import PRIOR_DF, SEEDS_SIGMA, SHARED_DF, Noise, repeated_noise
 from mutransfer.analysis.optimum import curvatures
 from mutransfer.analysis.quartic import window
 from mutransfer.analysis.regret import regret
 from mutransfer.analysis.students_t import t_quantile
-from mutransfer.analysis.transfer import Analysis, ArmResult, Horizon
+from mutransfer.analysis.transfer import Analysis, ArmResult
 from mutransfer.analysis.verdict import TRANSFERS
-from mutransfer.config import AXES, LOSSES
+from mutransfer.config.scale import DIMENSIONS, Scale
+from mutransfer.trials.table import Horizon, Trials
 
 NAMES = ("half", "same", "double")
 """The three rates, ascending."""
@@ -53,7 +53,10 @@ class Confirmation:
     """Regret measured at a size, beside what was predicted; losses and regrets are in the unit of the loss."""
 
     arm: str
-    size: int
+    scale: Scale
+    """Along the dimensions that varied in the sweep."""
+    unit: str
+    """What losses and regrets are measured in."""
     log2_lr: float
     """The proxy's rate."""
     rates: tuple[float, ...]
@@ -72,7 +75,7 @@ class Confirmation:
     predicted_high: float | None
     """As of a Regret: without a number `predicted_low` is what was to be lost at least; without an upper end it is not
     known. All three are None where nothing could be predicted."""
-    horizon: Horizon
+    horizon: Horizon | None
     """The training that all this holds for."""
     sentence: str
 
@@ -109,30 +112,31 @@ def arm_to_follow(analysis: Analysis, name: str | None = None) -> str:
     return next((arm.arm for arm in analysis.arms if arm.verdict == TRANSFERS), analysis.arms[-1].arm)
 
 
-def confirmation(analysis: Analysis, frame: pd.DataFrame, trials: pd.DataFrame) -> Confirmation | None:
-    """What the trials at a size say of the rate in their middle.
+def confirmation(analysis: Analysis, swept: Trials, trials: Trials) -> Confirmation | None:
+    """What the trials at a scale say of the rate in their middle.
 
     Args:
         analysis: of the sweep.
-        frame: the sweep's trials, which `analysis` is of.
-        trials: of one of its arms at one size, at three rates.
+        swept: the sweep's trials, which `analysis` is of.
+        trials: of one of its arms at one scale, at three rates.
 
     Returns None where no seed has been run at all three. Raises ValueError where the trials differ from their arm's in
-    more than rate, seed and size.
+    more than rate, seed and scale.
     """
-    arm = analysis.arm(str(trials["arm"].iloc[0]))
-    swept = frame[frame["arm"] == arm.arm]
-    refuse_mixture(pd.concat([swept, trials], ignore_index=True), analysis.axis)
-    (every,) = curves(trials, analysis.loss, analysis.axis)
+    arm, dimensions = analysis.arm(trials.arms[0]), analysis.dimensions
+    of_arm = swept.of_arm(arm.arm)
+    refuse_mixture(of_arm.together(trials))
+    (every,) = curves(trials)
     curve = replace(every, losses=every.losses[~np.isnan(every.losses).any(axis=1)])
     if len(curve.log2_lr) < len(NAMES) or not len(curve.losses):
         return None
-    measured_there = curves(swept, analysis.loss, analysis.axis)
-    predicted = predict_regret(arm, measured_there, curve.size, float(curve.log2_lr[1]), analysis.axis)
+    measured_there = curves(of_arm)
+    predicted = predict_regret(arm, measured_there, curve.scale, float(curve.log2_lr[1]), dimensions)
     means = curve.means
     found = Confirmation(
         arm=arm.arm,
-        size=curve.size,
+        scale=curve.scale.only(dimensions),
+        unit=arm.unit,
         log2_lr=float(curve.log2_lr[1]),
         rates=tuple(map(float, curve.log2_lr)),
         losses=tuple(float(mean) if np.isfinite(mean) else None for mean in means),
@@ -142,10 +146,10 @@ def confirmation(analysis: Analysis, frame: pd.DataFrame, trials: pd.DataFrame) 
         predicted=predicted.nats,
         predicted_low=predicted.low,
         predicted_high=predicted.high,
-        horizon=Horizon.of(trials),
+        horizon=trials.horizon,
         sentence="",
     )
-    return replace(found, sentence=_sentence(found, arm, analysis.axis, predicted.source))
+    return replace(found, sentence=_sentence(found, arm, predicted.source))
 
 
 def is_at_end(means: Array) -> bool:
@@ -157,15 +161,15 @@ def is_at_end(means: Array) -> bool:
 def noise_there(swept: Sequence[Curve], curve: Curve) -> Noise | None:
     """Variance of one run about its seed's curve, from the sweep's seeds at the nearest size and those of the
     confirmation itself; None where neither has two."""
-    windows = {each.size: points for each in swept if (points := window(each)) is not None}
+    windows = {each.scale: points for each in swept if (points := window(each)) is not None}
     of_sweep = repeated_noise(list(windows.values()))
     _, residuals, df = two_way(curve.losses[:, ~curve.diverged])
     if of_sweep is None and df == 0:
         return None
     known = Noise(SEEDS_SIGMA**2, PRIOR_DF)
     if of_sweep is not None:
-        by_size = dict(zip(windows, of_sweep, strict=True))
-        known = by_size[min(by_size, key=lambda size: abs(math.log2(size / curve.size)))]
+        by_scale = dict(zip(windows, of_sweep, strict=True))
+        known = by_scale[min(by_scale, key=curve.scale.octaves_to)]
     weight = min(known.df, SHARED_DF)
     return Noise((weight * known.variance + float(np.nansum(residuals**2))) / (weight + df), weight + df)
 
@@ -194,42 +198,54 @@ def _between(means: Array, high: float, slope_error: float) -> float:
     return float(min((abs(slope) + slope_error) ** 2 / (4 * bend), high + bend / 4))
 
 
-def predict_regret(arm: ArmResult, swept: Sequence[Curve], size: int, log2_lr: float, axis: str = "width") -> Predicted:
-    """What the sweep says the rate costs at the size. The rate is given, so it adds no uncertainty of its own."""
-    word = AXES[axis].word
+def predict_regret(
+    arm: ArmResult, swept: Sequence[Curve], scale: Scale, log2_lr: float, dimensions: Sequence[str] = ("width",)
+) -> Predicted:
+    """What the sweep says the rate costs at the scale. The rate is given, so it adds no uncertainty of its own."""
     rate = replace(arm.optima[0], log2_lr=log2_lr, noise=0.0, shape=0.0)
     for optimum, curve in zip(arm.optima, swept, strict=True):
-        cost = regret(rate, optimum, curve) if optimum.size == size else None
+        cost = regret(rate, optimum, curve) if optimum.scale == scale else None
         if cost is not None:
-            return Predicted(cost.nats, cost.ci_low, cost.ci_high, f"the curve that was fitted at {word} {size}")
+            source = f"the curve that was fitted at {scale.describe(dimensions)}"
+            return Predicted(cost.nats, cost.ci_low, cost.ci_high, source)
     interior = [optimum for optimum in arm.optima if optimum.interior]
     bends = curvatures(interior)
-    if len(interior) < 2 or not bends:
+    if not determined([optimum.scale for optimum in interior], dimensions) or not bends:
         return Predicted(None, None, None, "")
-    expected, bend = prediction(interior, size), bends[-1]
+    expected, bend = prediction(interior, scale, dimensions), bends[-1]
     low, high = (end - log2_lr for end in (expected.interval.ci_low, expected.interval.ci_high))
     least = 0.0 if low <= 0 <= high else min(abs(low), abs(high))
     return Predicted(
         nats=bend * ((expected.value - log2_lr) ** 2 + expected.variance),
         low=bend * least**2,
         high=bend * max(abs(low), abs(high)) ** 2,
-        source=f"the line through the optima of {AXES[axis].words} {', '.join(str(o.size) for o in interior)}",
+        source=f"the line through the optima of {_named([optimum.scale for optimum in interior], dimensions)}",
     )
+
+
+def _named(scales: Sequence[Scale], dimensions: Sequence[str]) -> str:
+    """Words such as "widths 64, 128"; of several dimensions how many scales there are."""
+    if len(dimensions) > 1:
+        return f"{len(scales)} scales"
+    return f"{DIMENSIONS[dimensions[0]].words} {', '.join(f'{scale[dimensions[0]]:.15g}' for scale in scales)}"
 
 
 def _is_above(low: float, high: float | None) -> bool:
     return high is not None and low > high
 
 
-def _sentence(found: Confirmation, arm: ArmResult, axis: str, source: str) -> str:
-    word, trained = AXES[axis].word, found.horizon
-    start = f"{found.arm}: {word} {found.size} at the rate tuned at {word} {arm.optima[0].size}, 2^{found.log2_lr:.2f},"
+def _sentence(found: Confirmation, arm: ArmResult, source: str) -> str:
+    proxy = arm.optima[0].scale.describe(found.scale.known)
+    start = f"{found.arm}: {found.scale.describe()} at the rate tuned at {proxy}, 2^{found.log2_lr:.2f},"
     seeds = f"{found.seeds} seed{'s' * (found.seeds > 1)}"
+    trained = found.horizon
     where = (
-        f"measured at {trained.steps} steps of {trained.batch_size} x {trained.context} tokens "
+        ""
+        if trained is None
+        else f"; measured at {trained.steps} steps of {trained.batch_size} x {trained.context} tokens "
         f"({trained.tokens:,} in all) on {trained.data}; a longer run was not measured"
     )
-    return f"{start} {_outcome(found)} ({seeds}); {_compared(found, source)}; {where}"
+    return f"{start} {_outcome(found)} ({seeds}); {_compared(found, source)}{where}"
 
 
 def _outcome(found: Confirmation) -> str:
@@ -251,7 +267,7 @@ def _outcome(found: Confirmation) -> str:
     else:
         high = " or more" if found.at_least else f"..{found.measured.ci_high:.3f}"
         sure = f"{CONFIDENCE:.0%} CI {found.measured.ci_low:.3f}{high}"
-    costs = f"costs {'at least ' * found.at_least}{own - min(trained):.3f} {LOSSES[found.horizon.loss]} ({sure})"
+    costs = f"costs {'at least ' * found.at_least}{own - min(trained):.3f} {found.unit} ({sure})"
     return f"{costs}: the best of {NAMES[0]}, {NAMES[1]} and {NAMES[2]} is {NAMES[at]}{beyond}"
 
 
@@ -260,10 +276,10 @@ def _compared(found: Confirmation, source: str) -> str:
     if found.predicted_low is None:
         return "nothing was predicted, for want of two optima"
     if found.predicted is None:
-        said = f"predicted were at least {found.predicted_low:.3f} {LOSSES[found.horizon.loss]}"
+        said = f"predicted were at least {found.predicted_low:.3f} {found.unit}"
     else:
         high = " or more" if found.predicted_high is None else f"..{found.predicted_high:.3f}"
-        unit = LOSSES[found.horizon.loss]
+        unit = found.unit
         said = f"predicted were {found.predicted:.3f} {unit} ({found.predicted_low:.3f}{high}, from {source})"
     if found.agrees is None:
         return said

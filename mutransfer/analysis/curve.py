@@ -1,32 +1,19 @@
-"""What is fitted: the losses of one arm at one size, over learning rates and seeds. The size is what the sweep's axis
-varies: a width, a depth, a batch size, a number of steps."""
+"""What is fitted: the losses of one arm at one scale, over learning rates and seeds."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from mutransfer.config.scale import Scale
+from mutransfer.trials.table import Trials
 
-FIXED = (
-    "parametrization",
-    "base_width",
-    "depth",
-    "optimizer",
-    "weight_decay",
-    "schedule",
-    "warmup",
-    "steps",
-    "batch_size",
-    "context",
-    "dtype",
-    "data_fingerprint",
-)
-"""What may not vary within an arm, nor anything else of `setting`: the optimal rate depends on each of them."""
+Array = NDArray[np.float64]
 
 SEED_SHRINKAGE = 0.0625
 """Ratio of noise variance to seed-offset variance, (.005 / .02)^2 nats^2, where seeds were not run at all rates."""
@@ -34,10 +21,10 @@ SEED_SHRINKAGE = 0.0625
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """The losses at one size. `losses` is seed x rate, in nats per token: inf where the trial diverged, NaN where
+    """The losses at one scale. `losses` is seed x rate, in nats per token: inf where the trial diverged, NaN where
     none was run; `log2_lr` ascends."""
 
-    size: int
+    scale: Scale
     log2_lr: Array
     losses: Array
 
@@ -78,48 +65,55 @@ def two_way(losses: Array, shrinkage: float = 0.0) -> tuple[Array, Array, int]:
     return means, residuals, int(run.sum() - len(per_rate) - rank)
 
 
-def curves(frame: pd.DataFrame, loss: str = "final_loss", axis: str = "width") -> tuple[Curve, ...]:
-    """The curves of one arm, by size along the axis, from a frame of its trials.
+def curves(trials: Trials) -> tuple[Curve, ...]:
+    """The curves of one arm, by ascending scale, from its trials.
 
-    Raises ValueError where the trials differ in more than rate, seed and size, where two trials share all three, and
-    where one that did not diverge has no loss.
+    Raises ValueError where the trials differ in more than learning rate, seed and scale, where two trials share all
+    three, and where one that did not diverge has no loss.
     """
-    refuse_mixture(frame, axis)
-    lost = frame[~frame["diverged"].astype(bool) & ~np.isfinite(frame[loss].astype("float64"))]
+    refuse_mixture(trials)
+    frame = trials.frame
+    lost = frame[~frame["diverged"].astype(bool) & ~np.isfinite(frame["loss"])]
     if len(lost):
         first = lost.iloc[0]
+        where = _scale_of(trials, first).describe(trials.dimensions)
         raise ValueError(
-            f"found no {loss} in {len(lost)} trials that did not diverge (first: {axis} {first[axis]}, "
-            f"lr 2^{first['log2_lr']:g}, seed {first['seed']}); wanted one in each: run them again"
+            f"expected a {trials.loss} in each trial that did not diverge, got none in {len(lost)} (first: {where}, "
+            f"lr 2^{first['log2_lr']:g}, seed {first['seed']}); run them again"
         )
-    return tuple(_curve(int(size), frame[frame[axis] == size], loss, axis) for size in sorted(frame[axis].unique()))
+    return tuple(_curve(scale, trials.at(scale)) for scale in trials.scales)
 
 
-def refuse_mixture(frame: pd.DataFrame, axis: str = "width") -> None:
-    """Raises ValueError, naming the field, where an arm's trials differ in anything of FIXED or of their setting."""
-    varies = (axis, "warmup") if axis == "steps" else (axis,)  # warmup is a part of the steps
-    columns = {name: list(dict.fromkeys(frame[name])) for name in FIXED if name not in varies}
-    settings = [json.loads(text) for text in dict.fromkeys(frame["setting"])]
+def refuse_mixture(trials: Trials) -> None:
+    """Raises ValueError, naming the field, where an arm's trials differ in anything of their setting; a table without
+    settings has nothing to refuse."""
+    if not trials.has("setting"):
+        return
+    settings = [json.loads(text) for text in dict.fromkeys(trials.frame["setting"])]
     # A dotted field may be in one setting alone; None is what JSON calls missing.
-    dotted = {name: [setting.get(name) for setting in settings] for name in sorted(set().union(*settings))}
-    for name, values in (columns | dotted).items():
+    for name in sorted(set().union(*settings)):
+        values = [setting.get(name) for setting in settings]
         other = next((value for value in values if value != values[0]), values[0])
         if other != values[0]:
             raise ValueError(
-                f"found {name} {values[0]} and {other} in arm {frame['arm'].iloc[0]}; wanted one, because the optimal "
-                "rate depends on it: give them arms of their own, or keep them in separate results"
+                f"expected one {name} in arm {trials.arms[0]}, because the optimal learning rate depends on it, got "
+                f"{values[0]} and {other}; give them arms of their own, or keep them in separate results"
             )
 
 
-def _curve(size: int, frame: pd.DataFrame, loss: str, axis: str) -> Curve:
+def _scale_of(trials: Trials, row: pd.Series[Any]) -> Scale:
+    return trials.only(trials.frame.index == row.name).scales[0]
+
+
+def _curve(scale: Scale, trials: Trials) -> Curve:
+    frame = trials.frame
     rates, rate = np.unique(frame["log2_lr"].to_numpy(dtype=np.float64), return_inverse=True)
     seeds, seed = np.unique(frame["seed"].to_numpy(), return_inverse=True)
     if len(np.unique(seed * len(rates) + rate)) < len(frame):
         raise ValueError(
-            f"found two trials of one rate and seed in arm {frame['arm'].iloc[0]} at {axis} {size}; wanted one: they "
-            "differ in something else, keep them in separate results"
+            f"expected one trial of a learning rate and seed in arm {trials.arms[0]} at {scale.describe()}, got two; "
+            "they differ in something else: keep them in separate results"
         )
     losses = np.full((len(seeds), len(rates)), np.nan)
-    measured = frame[loss].to_numpy(dtype=np.float64)
-    losses[seed, rate] = np.where(frame["diverged"].to_numpy(dtype=bool), np.inf, measured)
-    return Curve(size, rates, losses)
+    losses[seed, rate] = frame["loss"].to_numpy(dtype=np.float64)
+    return Curve(scale, rates, losses)

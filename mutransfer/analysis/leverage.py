@@ -24,6 +24,7 @@ from mutransfer.analysis.curve import Array
 from mutransfer.analysis.interval import Estimate
 from mutransfer.analysis.line import located, octaves, slope_weights
 from mutransfer.analysis.optimum import Optimum
+from mutransfer.config.scale import Scale
 
 FEWEST_SIZES = 3
 """Fewest interior sizes among which one can be left out."""
@@ -35,24 +36,24 @@ TIE = 1e-6
 class Leverage:
     """The size that the slope rests on, and the slope without it, octaves of rate per doubling."""
 
-    size: int
+    scale: Scale
     slope_without: float
     hat: float
     dfbeta: float
 
 
-def leverage(optima: Sequence[Optimum], tolerance: float) -> Leverage | None:
-    """The size that alone decides the slope of an arm, where there is one."""
+def leverage(optima: Sequence[Optimum], tolerance: float, dimension: str = "width") -> Leverage | None:
+    """The size that alone decides the slope of an arm along the one dimension that varies, where there is one."""
     interior = [optimum for optimum in optima if optimum.interior]
     if len(interior) < FEWEST_SIZES:
         return None
-    joint, weights = located(interior), slope_weights(interior)
+    joint, weights = located(interior), slope_weights(interior, dimension)
     line = joint.combination(weights)
-    x, y = octaves(interior), joint.log2_lr
+    x, y = octaves([optimum.scale for optimum in interior], (dimension,))[:, 0], joint.log2_lr
     x, y = x - x.mean(), y - y.mean()
     hat = 1 / len(x) + x**2 / (x @ x)
     fall = (y - line.value * x) ** 2 / (1 - hat)
-    changes = [joint.combination(weights - _without(interior, at)) for at in range(len(interior))]
+    changes = [joint.combination(weights - _without(interior, at, dimension)) for at in range(len(interior))]
     named = [
         at
         for at, change in enumerate(changes)
@@ -61,13 +62,13 @@ def leverage(optima: Sequence[Optimum], tolerance: float) -> Leverage | None:
     if not named:
         return None
     at = max(named, key=lambda each: abs(changes[each].value))
-    return Leverage(interior[at].size, line.value - changes[at].value, float(hat[at]), changes[at].value)
+    return Leverage(interior[at].scale, line.value - changes[at].value, float(hat[at]), changes[at].value)
 
 
-def _without(interior: Sequence[Optimum], left_out: int) -> Array:
+def _without(interior: Sequence[Optimum], left_out: int, dimension: str) -> Array:
     """The weights of the slope through all but one."""
     rest = [optimum for at, optimum in enumerate(interior) if at != left_out]
-    return np.insert(slope_weights(rest), left_out, 0.0)
+    return np.insert(slope_weights(rest, dimension), left_out, 0.0)
 
 
 def _decides(line: Estimate, change: Estimate, tolerance: float) -> bool:

@@ -1,4 +1,5 @@
-"""The least-squares line through the optima of an arm: log2 lr* against log2 width, or log2 of whatever else varies.
+"""The least-squares law through the optima of an arm: log2 lr* against log2 of the sizes that vary, a line where one
+does; where several do its slopes are partial ones.
 
 It goes through the minima of the pooled fit (pooled.py). Where an optimum has no fitted curve, it goes through the
 optima one by one; of their shape variances B half is then taken as each one's own and half as common to all, whose
@@ -7,7 +8,6 @@ curves have about one shape: the common half moves the line up or down and leave
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +16,7 @@ from mutransfer.analysis.curve import Array
 from mutransfer.analysis.interval import Estimate
 from mutransfer.analysis.optimum import Optimum
 from mutransfer.analysis.pooled import Located, common_df, pool
+from mutransfer.config.scale import Scale
 
 OWN_SHAPE = 0.5
 """The part of B that is a width's own."""
@@ -25,21 +26,33 @@ WOBBLE_DF = 4.0
 """Degrees of freedom of that."""
 
 
-def octaves(optima: Sequence[Optimum]) -> Array:
-    """log2 size of each."""
-    return np.log2([optimum.size for optimum in optima])
+def octaves(scales: Sequence[Scale], dimensions: Sequence[str]) -> Array:
+    """log2 size of each scale along each dimension: scale x dimension."""
+    return np.array([[scale.log2(name) for name in dimensions] for scale in scales]).reshape(-1, len(dimensions))
 
 
 def weights_along(x: Array) -> Array:
-    """The k of the least-squares slope over x, sum k y."""
-    centred = x - x.mean()
-    weights: Array = centred / (centred @ centred)
+    """The k of the least-squares slopes over the columns of x, slope_d = sum_w k_dw y_w: column x row. Of one column
+    alone x may be a vector, and so is k."""
+    centred = x - x.mean(axis=0)
+    weights: Array = (
+        centred / (centred @ centred) if centred.ndim == 1 else np.linalg.solve(centred.T @ centred, centred.T)
+    )
     return weights
 
 
-def slope_weights(optima: Sequence[Optimum]) -> Array:
-    """The k_w of the slope over log2 size, sum k_w log2_lr_w."""
-    return weights_along(octaves(optima))
+def determined(scales: Sequence[Scale], dimensions: Sequence[str]) -> bool:
+    """Whether the scales tell the slopes along all these dimensions apart: each varies beside the others."""
+    x = octaves(scales, dimensions)
+    return len(x) > len(dimensions) and np.linalg.matrix_rank(x - x.mean(axis=0)) == len(dimensions)
+
+
+def slope_weights(optima: Sequence[Optimum], dimension: str = "width", dimensions: Sequence[str] = ()) -> Array:
+    """The k_w of the slope along a dimension, sum k_w log2_lr_w: the partial one beside the other `dimensions`."""
+    beside = tuple(dimensions) or (dimension,)
+    x = octaves([optimum.scale for optimum in optima], beside)
+    weights: Array = weights_along(x[:, 0]) if len(beside) == 1 else weights_along(x)[beside.index(dimension)]
+    return weights
 
 
 def apart(optima: Sequence[Optimum]) -> Located:
@@ -72,29 +85,40 @@ def combination(weights: Array, optima: Sequence[Optimum]) -> Estimate:
     return located(optima).combination(weights)
 
 
-def slope(optima: Sequence[Optimum]) -> Estimate | None:
-    """d log2 lr* / d log2 width through the interior optima; None where fewer than two are."""
+def slopes(optima: Sequence[Optimum], dimensions: Sequence[str]) -> dict[str, Estimate]:
+    """d log2 lr* / d log2 size along each dimension, through the interior optima: where several vary, the partial one
+    with the others held. Empty where the interior optima are too few, or do not tell the dimensions apart."""
     interior = [optimum for optimum in optima if optimum.interior]
-    return combination(slope_weights(interior), interior) if len(interior) >= 2 else None
+    if not determined([optimum.scale for optimum in interior], dimensions):
+        return {}
+    joint = located(interior)
+    return {name: joint.combination(slope_weights(interior, name, dimensions)) for name in dimensions}
 
 
-def prediction(optima: Sequence[Optimum], width: int) -> Estimate:
-    """log2 lr* at a width that need not be measured: the line there, with the variance of a new optimum about it.
+def slope(optima: Sequence[Optimum], dimension: str = "width") -> Estimate | None:
+    """The slope along the one dimension that varies; None where fewer than two optima are interior."""
+    return slopes(optima, (dimension,)).get(dimension)
 
-    With l_w = 1/W + k_w (x - mean x), V the covariance of the optima, and the wobble tau^2 (1 + sum l_w^2) of true
-    optima about the line, tau^2 = (4 * .07^2 + excess) / (4 + W - 2), where excess is that of the squares about the
-    line over what V explains, the variance is l' V l + wobble. Needs two interior optima.
+
+def prediction(optima: Sequence[Optimum], scale: Scale, dimensions: Sequence[str] = ("width",)) -> Estimate:
+    """log2 lr* at a scale that need not be measured: the law there, with the variance of a new optimum about it.
+
+    With l the weights of the law at the scale, l_w = 1/W + sum_d k_dw (x_d - mean x_d), V the covariance of the optima,
+    and the wobble tau^2 (1 + sum l_w^2) of true optima about the law, tau^2 = (4 * .07^2 + excess) / (4 + W - p), where
+    p is the number of its coefficients and excess is that of the squares about it over what V explains, the variance is
+    l' V l + wobble. Needs interior optima that tell the dimensions apart.
     """
     interior = [optimum for optimum in optima if optimum.interior]
-    x, joint = octaves(interior), located(interior)
-    weights = 1 / len(interior) + slope_weights(interior) * (math.log2(width) - x.mean())
+    x, joint = octaves([optimum.scale for optimum in interior], dimensions), located(interior)
+    slopes_of = np.array([slope_weights(interior, name, dimensions) for name in dimensions])
+    beyond = octaves([scale], dimensions)[0] - x.mean(axis=0)
+    weights = 1 / len(interior) + beyond @ slopes_of
     line = joint.combination(weights)
-    # Residuals about the line are R y; what is known of y explains tr(R V R') of their squares.
-    centred = np.eye(len(x)) - 1 / len(x)
-    remover = centred - np.outer(x - x.mean(), slope_weights(interior))
+    # Residuals about the law are R y; what is known of y explains tr(R V R') of their squares.
+    remover = np.eye(len(x)) - 1 / len(x) - (x - x.mean(axis=0)) @ slopes_of
     residuals = remover @ joint.log2_lr
     explained = float(np.trace(remover @ (joint.noise + joint.shape) @ remover.T))
-    spare = len(interior) - 2
+    spare = len(interior) - 1 - len(dimensions)
     excess = max(0.0, float(residuals @ residuals) - explained)
     wobble = (WOBBLE_DF * WOBBLE**2 + excess) / (WOBBLE_DF + spare) * (1 + float(weights @ weights))
     return Estimate(line.value, (*line.parts, (wobble, WOBBLE_DF + spare)))

@@ -27,6 +27,7 @@ from mutransfer.analysis.curve import Array, Curve
 from mutransfer.analysis.interval import Estimate
 from mutransfer.analysis.noise import SINGLE_TILT, TILT_DF, UNKNOWN, Noise, repeated_noise, residual_noise, tilt
 from mutransfer.analysis.quartic import FEWEST_RATES, Quartic, fit, window
+from mutransfer.config.scale import Scale
 
 SHAPE = 0.6
 """The part of the posterior's shape variance that counts, here and in the pooled fit: all of it covers too often."""
@@ -41,7 +42,7 @@ INTERIOR, CENSORED_LOW, CENSORED_HIGH, FLAT, TOO_FEW = "interior", "censored_low
 
 @dataclass(frozen=True)
 class Optimum:
-    """The best learning rate at one size.
+    """The best learning rate at one scale.
 
     `status` is one of
 
@@ -55,7 +56,7 @@ class Optimum:
     interior and else measured; None where all trials diverged.
     """
 
-    size: int
+    scale: Scale
     log2_lr: float
     ci_low: float | None
     ci_high: float | None
@@ -98,7 +99,7 @@ def curvatures(optima: Iterable[Optimum]) -> list[float]:
 
 def optima(curves: Sequence[Curve]) -> tuple[Optimum, ...]:
     """The optimum of every curve. The curves are one arm's, and share what is known of the noise."""
-    windows = {curve.size: points for curve in curves if (points := window(curve)) is not None}
+    windows = {curve.scale: points for curve in curves if (points := window(curve)) is not None}
     repeated = repeated_noise(list(windows.values()))
     known = repeated or (UNKNOWN,) * len(windows)
     fits = tuple(fit(points, noise.variance) for points, noise in zip(windows.values(), known, strict=True))
@@ -107,7 +108,9 @@ def optima(curves: Sequence[Curve]) -> tuple[Optimum, ...]:
         fits = tuple(fit(each.points, noise.variance, each) for each, noise in zip(fits, known, strict=True))
     kappa = _tilt(fits, known) if repeated else Noise(SINGLE_TILT, TILT_DF)
     quartics, noises = dict(zip(windows, fits, strict=True)), dict(zip(windows, known, strict=True))
-    return tuple(_optimum(curve, quartics.get(curve.size), noises.get(curve.size, UNKNOWN), kappa) for curve in curves)
+    return tuple(
+        _optimum(curve, quartics.get(curve.scale), noises.get(curve.scale, UNKNOWN), kappa) for curve in curves
+    )
 
 
 def _tilt(quartics: Sequence[Quartic], noises: Sequence[Noise]) -> Noise:
@@ -124,7 +127,7 @@ def _optimum(curve: Curve, quartic: Quartic | None, noise: Noise, kappa: Noise) 
     status = _status(curve, quartic, noise)
     best = {CENSORED_LOW: 0, CENSORED_HIGH: len(means) - 1}.get(status, int(np.argmin(means)))
     tried = Optimum(
-        size=curve.size,
+        scale=curve.scale,
         log2_lr=float(curve.log2_lr[best]),
         ci_low=None,
         ci_high=None,

@@ -9,15 +9,17 @@ optima about a straight line. It cannot hold a bend beyond the measured widths.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from mutransfer.analysis.line import prediction
+import numpy as np
+
+from mutransfer.analysis.line import octaves, prediction
 from mutransfer.analysis.optimum import curvatures
-from mutransfer.analysis.transfer import Analysis, Horizon
+from mutransfer.analysis.transfer import Analysis
 from mutransfer.analysis.verdict import TRANSFERS
 from mutransfer.checks import positive
-from mutransfer.config import AXES
+from mutransfer.config.scale import DIMENSIONS, Scale
+from mutransfer.trials.table import Horizon
 
 HORIZON_FACTOR = 2.0
 """Up to this factor in tokens or batch a rate is handed on with a label: the optimal rate falls about as tokens^-0.3
@@ -27,50 +29,58 @@ octave or less."""
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The base learning rate for one size along the axis, a width or a depth, with its 95% interval."""
+    """The base learning rate for one scale, with its 95% interval."""
 
     arm: str
-    parametrization: str
-    axis: str
-    size: int
+    parametrization: str | None
+    scale: Scale
+    """Along the dimensions that varied."""
+    unit: str
+    """What the losses were measured in."""
     lr: float
     ci_low: float
     ci_high: float
     extrapolation: float
-    """Octaves of size from the nearest measured optimum's, 0 between measured ones."""
+    """Octaves beyond the measured optima, along the dimension that goes furthest; 0 between them."""
     expected_regret: float | None
     """Nats per token lost on average because the rate is uncertain: half the second derivative of the loss at the
     largest fitted optimum times the variance of log2 lr. None where no curve was fitted."""
-    horizon: Horizon
-    """The training it was tuned for."""
+    horizon: Horizon | None
+    """The training it was tuned for; None where the table of trials does not say."""
 
 
-def recommend(analysis: Analysis, arm: str, size: int) -> Recommendation:
-    """The learning rate at a size along the analysis' axis. Raises ValueError where the arm's verdict is not that it
-    transfers, and along batch size and steps."""
-    result = analysis.arm(arm)
-    word = AXES[analysis.axis].word
-    positive(word, size)
-    refuse_horizon(analysis.axis)
+def recommend(analysis: Analysis, arm: str, scale: Scale) -> Recommendation:
+    """The learning rate at a scale, which gives a size along every dimension that varied. Raises ValueError where the
+    arm's verdict is not that it transfers, where a size is missing, and along batch size and steps."""
+    result, dimensions = analysis.arm(arm), analysis.dimensions
+    if set(scale.known) != set(dimensions):
+        raise ValueError(
+            f"expected a size along {' and '.join(dimensions)}, which varied, got {' and '.join(scale.known) or 'none'}"
+            "; give those"
+        )
+    for name in dimensions:
+        positive(DIMENSIONS[name].word, scale[name])
+        refuse_horizon(name)
     if result.verdict != TRANSFERS:
         raise ValueError(
             f"found the verdict {result.verdict} for {arm} ({result.reason}); wanted {TRANSFERS}: "
-            f"no rate measured here is known to serve {word} {size}"
+            f"no rate measured here is known to serve {scale.describe()}"
         )
     interior = [optimum for optimum in result.optima if optimum.interior]
-    predicted = prediction(interior, size)
+    predicted = prediction(interior, scale, dimensions)
     interval = predicted.interval
-    octaves = [math.log2(optimum.size) for optimum in interior]
+    measured = octaves([optimum.scale for optimum in interior], dimensions)
+    asked = octaves([scale], dimensions)[0]
     bends = curvatures(interior)
     return Recommendation(
         arm=arm,
         parametrization=result.parametrization,
-        axis=analysis.axis,
-        size=size,
+        scale=scale,
+        unit=result.unit,
         lr=2.0**interval.estimate,
         ci_low=2.0**interval.ci_low,
         ci_high=2.0**interval.ci_high,
-        extrapolation=max(0.0, math.log2(size) - max(octaves), min(octaves) - math.log2(size)),
+        extrapolation=max(0.0, float(np.max([asked - measured.max(axis=0), measured.min(axis=0) - asked]))),
         expected_regret=bends[-1] * predicted.variance if bends else None,
         horizon=result.horizon,
     )
@@ -80,8 +90,8 @@ def refuse_horizon(axis: str) -> None:
     """Raises ValueError where the axis is the training itself: what it is to be is not read off a line."""
     if axis in ("batch_size", "steps"):
         raise ValueError(
-            f"found a sweep along {AXES[axis].words}; wanted one along widths or depths, at the training to come: "
-            "sweep those"
+            f"found a sweep along {DIMENSIONS[axis].words}; wanted one along widths or depths, at the "
+            "training to come: sweep those"
         )
 
 
@@ -94,6 +104,8 @@ def horizon_note(recommendation: Recommendation, steps: int | None = None, batch
         if asked is not None:
             positive(name, asked)
     tuned = recommendation.horizon
+    if tuned is None:
+        return "what training it was tuned for, the table of trials does not say"
     note = (
         f"tuned at {tuned.steps} steps of {tuned.batch_size} x {tuned.context} tokens ({tuned.tokens:,} in all) "
         f"on {tuned.data}"

@@ -26,6 +26,7 @@ from mutransfer.analysis.interval import Estimate
 from mutransfer.analysis.line import apart
 from mutransfer.analysis.optimum import Optimum
 from mutransfer.analysis.quartic import powers
+from mutransfer.config.scale import Scale
 
 STEPS = 201
 """Points at which the excess loss is searched over the shift's interval."""
@@ -33,14 +34,14 @@ STEPS = 201
 
 @dataclass(frozen=True)
 class Regret:
-    """Nats per token lost at the target size by training at the proxy's best rate.
+    """Nats per token lost at the target scale by training at the proxy's best rate.
 
     Where that rate lies beyond the rates that were run at the target and did not diverge, `nats` and `ci_high` are
     None and `ci_low` is what is lost at least; where only the end of its interval does, `ci_high` alone is None.
     """
 
-    proxy_size: int
-    target_size: int
+    proxy: Scale
+    target: Scale
     nats: float | None
     ci_low: float | None
     ci_high: float | None
@@ -48,7 +49,7 @@ class Regret:
 
 def regret(proxy: Optimum, target: Optimum, curve: Curve) -> Regret | None:
     """The cost of the proxy's rate at the target, whose losses are `curve`; None unless both optima are interior."""
-    if not (proxy.interior and target.interior) or proxy.size == target.size:
+    if not (proxy.interior and target.interior) or proxy.scale == target.scale:
         return None
     shift = apart([proxy, target]).combination(np.array([1.0, -1.0])).interval
     low, high = target.log2_lr + shift.ci_low, target.log2_lr + shift.ci_high
@@ -58,13 +59,13 @@ def regret(proxy: Optimum, target: Optimum, curve: Curve) -> Regret | None:
     if not math.isfinite(at_proxy):
         known = _excess(target, curve, _known(target, curve))
         side = known[0] if proxy.log2_lr < target.log2_lr else known[-1]
-        return Regret(proxy.size, target.size, None, float(min(side, *around)), None)
+        return Regret(proxy.scale, target.scale, None, float(min(side, *around)), None)
     of_curve = Estimate(float(at_proxy), ((_curve_variance(proxy, target), target.df),)).interval
     down = math.hypot(at_proxy - min(around), at_proxy - of_curve.ci_low)
     up = math.hypot(max(around) - at_proxy, of_curve.ci_high - at_proxy)
     return Regret(
-        proxy_size=proxy.size,
-        target_size=target.size,
+        proxy=proxy.scale,
+        target=target.scale,
         nats=float(at_proxy),
         ci_low=max(0.0, float(at_proxy - down)),
         ci_high=float(at_proxy + up) if math.isfinite(up) else None,

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from mutransfer.analysis.curve import SEED_SHRINKAGE, Array, Curve, two_way
 from mutransfer.analysis.interval import Estimate
+from mutransfer.config.scale import Scale
 
 FEWEST_RATES = 2
 """Fewest rates that have a mean over a range."""
@@ -34,7 +35,7 @@ class Sensitivity:
     """Mean excess loss over the rates 2^low..2^high at one size, nats per token. Without two seeds that were run at all
     of them there is no interval."""
 
-    size: int
+    scale: Scale
     low: float
     high: float
     estimate: float
@@ -46,7 +47,7 @@ class Sensitivity:
 class _Capped:
     """The losses of one size within the range, at most the loss at initialization."""
 
-    size: int
+    scale: Scale
     estimate: float
     by_seed: Array
     """The cost of every seed that was run at all rates."""
@@ -94,7 +95,7 @@ def _cap(curve: Curve, init: Array, low: float, high: float) -> _Capped:
     best = int(np.argmin(means))
     complete = capped[np.isfinite(capped).all(axis=1)]
     return _Capped(
-        size=curve.size,
+        scale=curve.scale,
         estimate=float(_mean(rates, means) - means[best]),
         by_seed=np.array([_mean(rates, seed) - seed[best] for seed in complete]),
         touched=bool((losses > ceiling).any()),
@@ -110,8 +111,8 @@ def _mean(rates: Array, losses: Array) -> float:
 def _sensitivity(capped: _Capped, pool: Sequence[_Capped], low: float, high: float) -> Sensitivity:
     df = sum(each.df for each in pool)
     if not capped.df:
-        return Sensitivity(capped.size, low, high, capped.estimate, None, None)
+        return Sensitivity(capped.scale, low, high, capped.estimate, None, None)
     variance = sum(each.squares for each in pool) / df / len(capped.by_seed)
     interval = Estimate(capped.estimate, ((variance, df),)).interval
     ends = max(0.0, interval.ci_low), min(capped.most, interval.ci_high)
-    return Sensitivity(capped.size, low, high, capped.estimate, *ends)
+    return Sensitivity(capped.scale, low, high, capped.estimate, *ends)

@@ -19,14 +19,14 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-import pandas as pd
 
 from mutransfer.analysis.assurance import assurance
 from mutransfer.analysis.interval import Estimate
-from mutransfer.analysis.line import octaves, slope_weights, weights_along
+from mutransfer.analysis.line import slope_weights, weights_along
 from mutransfer.analysis.optimum import CENSORED_HIGH, CENSORED_LOW, TOO_FEW, Optimum
 from mutransfer.analysis.study import BRACKET, Study, study_of
-from mutransfer.config import AXES
+from mutransfer.config.scale import DIMENSIONS
+from mutransfer.trials.table import Trials
 
 ASSURANCE = 0.85
 """Least probability of deciding with which a plan is offered, the cheapest first."""
@@ -39,7 +39,7 @@ MOST_PLANS = 3
 """Most plans to offer, the cheapest first."""
 MARGIN = 2.0
 """Octaves of rates wanted on either side of an optimum."""
-COST_POWER = {"width": 2.0, "depth": 1.0, "batch_size": 1.0, "steps": 1.0}
+COST_POWER = {"width": 2.0, "depth": 1.0, "batch_size": 1.0, "steps": 1.0, "params": 1.0, "tokens": 1.0}
 """FLOPs of a trial by the size, where they were not measured."""
 
 
@@ -51,7 +51,7 @@ class Settling:
 
     what: str
     seeds: int | None
-    sizes: tuple[int, ...] | None
+    sizes: tuple[float, ...] | None
     lrs: tuple[float, ...] | None
     trials: int
     flops: float | None
@@ -75,7 +75,7 @@ class Settling:
 @dataclass(frozen=True)
 class _Plan:
     seeds: int
-    added: tuple[int, ...]
+    added: tuple[float, ...]
     lower: int
     """Rates to add below the lowest."""
     higher: int
@@ -85,9 +85,9 @@ class _Plan:
         return self.seeds <= other.seeds and set(self.added) <= set(other.added)
 
 
-def settle(optima: Sequence[Optimum], trials: pd.DataFrame, tolerance: float, axis: str) -> tuple[Settling, ...]:
-    """The cheapest plans that would decide an inconclusive arm, its `trials` a frame of its records; one that says so
-    where none would. No plan of those given does all that another does and more. Of trials of several searches it
+def settle(optima: Sequence[Optimum], trials: Trials, tolerance: float, axis: str) -> tuple[Settling, ...]:
+    """The cheapest plans that would decide an inconclusive arm, in whose `trials` one dimension varies; one that says
+    so where none would. No plan of those given does all that another does and more. Of trials of several searches it
     counts those that `study_of` does."""
     study = study_of(optima, trials, tolerance, axis)
     joint = study.joint
@@ -95,7 +95,7 @@ def settle(optima: Sequence[Optimum], trials: pd.DataFrame, tolerance: float, ax
         # Nothing to predict from: rates for the sizes that have no optimum, or sizes where there are too few.
         added = _above(study)[-1] if len(optima) == 1 else ()
         return (_offer(study, _plan(study, study.seeds, added), "a slope needs two optima"),)
-    line = joint.combination(slope_weights(study.interior))
+    line = joint.combination(slope_weights(study.interior, study.axis))
     plans = [
         _plan(study, seeds, added)
         for seeds, added in product(range(study.seeds, max(study.seeds, MOST_SEEDS) + 1), _additions(study))
@@ -110,7 +110,7 @@ def settle(optima: Sequence[Optimum], trials: pd.DataFrame, tolerance: float, ax
     bound = math.copysign(tolerance, line.value)
     near = (
         f"the slope {line.value:+.2f} lies so near {bound:+g} that no plan up to {MOST_SEEDS} seeds and {MOST_SIZES} "
-        f"further {AXES[axis].words} is likely to decide"
+        f"further {DIMENSIONS[axis].words} is likely to decide"
     )
     return (_offer(study, _plan(study, study.seeds, ()), near),)
 
@@ -129,30 +129,31 @@ def _promise(now: Estimate, then: Estimate, chance: float) -> str:
     return f"narrows the slope's CI from +-{wide:.2f} to about +-{narrow:.2f}, decides with probability {chance:.2f}"
 
 
-def _additions(study: Study) -> list[tuple[int, ...]]:
+def _additions(study: Study) -> list[tuple[float, ...]]:
     return [(), *_below(study), *_above(study)]
 
 
-def _above(study: Study) -> list[tuple[int, ...]]:
+def _above(study: Study) -> list[tuple[float, ...]]:
     """The largest size doubled, once and more often."""
-    largest = study.optima[-1].size
+    largest = study.optima[-1].scale[study.axis]
     return [tuple(largest * 2**power for power in range(1, count + 1)) for count in range(1, MOST_SIZES + 1)]
 
 
-def _below(study: Study) -> list[tuple[int, ...]]:
+def _below(study: Study) -> list[tuple[float, ...]]:
     """The smallest size halved, where all sizes are multiples of that: a width must be one of head_dim."""
-    half, odd = divmod(study.optima[0].size, 2)
-    return [(half,)] if not odd and half % math.gcd(*(optimum.size for optimum in study.optima)) == 0 else []
+    sizes = [optimum.scale[study.axis] for optimum in study.optima]
+    half, odd = divmod(sizes[0], 2)
+    return [(half,)] if not odd and half % math.gcd(*map(int, sizes)) == 0 else []
 
 
-def _plan(study: Study, seeds: int, added: tuple[int, ...]) -> _Plan:
+def _plan(study: Study, seeds: int, added: tuple[float, ...]) -> _Plan:
     """With as many rates as the sizes without an optimum and those to be added need."""
     tried = np.log2(study.lrs)
     low, high = tried[0], tried[-1]
     for optimum in study.optima:
         if optimum.interior:
             continue
-        at = _expected(study, optimum.size)
+        at = _expected(study, optimum.scale[study.axis])
         toward_low, toward_high = optimum.status != CENSORED_HIGH, optimum.status != CENSORED_LOW
         if optimum.status == TOO_FEW and study.diverged:
             toward_high = False
@@ -166,11 +167,14 @@ def _plan(study: Study, seeds: int, added: tuple[int, ...]) -> _Plan:
     return _Plan(seeds, added, lower, higher)
 
 
-def _expected(study: Study, size: int) -> float | None:
+def _expected(study: Study, size: float) -> float | None:
     """log2 lr* on the line."""
     if study.joint is None:
         return None
-    weights, centre = slope_weights(study.interior), octaves(study.interior).mean()
+    weights, centre = (
+        slope_weights(study.interior, study.axis),
+        np.mean([optimum.scale.log2(study.axis) for optimum in study.interior]),
+    )
     along = weights @ study.joint.log2_lr * (math.log2(size) - centre)
     return float(study.joint.log2_lr.mean() + along)
 
@@ -180,9 +184,9 @@ def _then(study: Study, plan: _Plan) -> Estimate:
     # An optimum without a fit is known to its bracket, which seeds do not narrow.
     fitted = all(optimum.quartic is not None for optimum in study.interior)
     assert study.joint is not None
-    new = [*(optimum.size for optimum in study.optima if not optimum.interior), *plan.added]
+    new = [*(optimum.scale[study.axis] for optimum in study.optima if not optimum.interior), *plan.added]
     placed = np.array([_expected(study, size) for size in new], dtype=np.float64)
-    sizes = [*(optimum.size for optimum in study.interior), *new]
+    sizes = [*(optimum.scale[study.axis] for optimum in study.interior), *new]
     more = plan.seeds / study.seeds if fitted else 1.0
     return study.joint.planned(more, placed).combination(weights_along(np.log2(sizes)))
 
@@ -233,10 +237,12 @@ def _more(study: Study, plan: _Plan) -> int:
 
 
 def _offer(study: Study, plan: _Plan, why: str, chance: float | None = None) -> Settling:
-    names, word = AXES[study.axis], AXES[study.axis].word
+    names, word = DIMENSIONS[study.axis], DIMENSIONS[study.axis].word
     flops, trials = _cost(study, plan)
     seeds = plan.seeds if plan.seeds > study.seeds else None
-    sizes = tuple(sorted([*(optimum.size for optimum in study.optima), *plan.added])) if plan.added else None
+    sizes = (
+        tuple(sorted([*(optimum.scale[study.axis] for optimum in study.optima), *plan.added])) if plan.added else None
+    )
     lrs = _rates(study, plan) if plan.lower or plan.higher else None
     n_trials = study.rates + _more(study, plan) if study.drawn and not study.adaptive else None
     changes, flags, target = [], list[str](), None
@@ -249,9 +255,9 @@ def _offer(study: Study, plan: _Plan, why: str, chance: float | None = None) -> 
         changes.append(f"{seeds} seeds in place of {study.seeds}")
         flags += ["--seeds", str(seeds)]
     if sizes is not None:
-        added = " and ".join(map(str, plan.added))
+        added = " and ".join(map(_size, plan.added))
         changes.append(f"{word if len(plan.added) == 1 else names.words} {added} as well")
-        flags += [f"--{names.sizes.replace('_', '-')}", *map(str, sizes)]
+        flags += [f"--{names.sizes.replace('_', '-')}", *map(_size, sizes)]
     if lrs is not None:
         drawn = "" if n_trials is None else f"{n_trials} "
         changes.append(f"{drawn}rates from 2^{math.log2(lrs[0]):.4g} to 2^{math.log2(lrs[-1]):.4g}")
@@ -287,3 +293,7 @@ def _words(lrs: Sequence[float]) -> list[str]:
         f"2^{exponent:g}" if 2.0 ** float(f"{exponent:g}") == lr else repr(lr)
         for exponent, lr in zip(exponents, lrs, strict=True)
     ]
+
+
+def _size(size: float) -> str:
+    return f"{size:.15g}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from mutransfer.analysis.interval import Interval
 from mutransfer.analysis.line import slope
 from mutransfer.analysis.optimum import Optimum
+from mutransfer.config.scale import Scale
 
 RULES = (-0.5, -1.0)
 """Exponents of the rules of thumb."""
@@ -26,14 +27,13 @@ class SizeLaw:
     excludes: tuple[float, ...]
 
 
-def size_law(optima: Sequence[Optimum], n_params: Sequence[int]) -> SizeLaw | None:
-    """The law through the interior optima, `n_params` the number of parameters at each size; None where fewer than two
+def size_law(optima: Sequence[Optimum], n_params: Sequence[float]) -> SizeLaw | None:
+    """The law through the interior optima, `n_params` the number of parameters at each scale; None where fewer than two
     of them differ in it, as along batch size and steps."""
-    counted = [replace(optimum, size=count) for optimum, count in zip(optima, n_params, strict=True)]
-    if len({optimum.size for optimum in counted if optimum.interior}) < 2:
+    counted = [replace(optimum, scale=Scale(params=count)) for optimum, count in zip(optima, n_params, strict=True)]
+    line = slope(counted, "params")
+    if line is None:
         return None
-    line = slope(counted)
-    assert line is not None
     exponent = line.interval
     excludes = tuple(rule for rule in RULES if not exponent.ci_low <= rule <= exponent.ci_high)
     return SizeLaw(exponent, excludes)

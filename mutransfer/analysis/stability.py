@@ -23,6 +23,7 @@ import numpy as np
 from mutransfer.analysis.curve import Curve
 from mutransfer.analysis.interval import Interval
 from mutransfer.analysis.line import weights_along
+from mutransfer.config.scale import Scale
 
 EXCESS = 1.0
 """Loss above the best one that counts as failed training, nats per token."""
@@ -30,10 +31,10 @@ EXCESS = 1.0
 
 @dataclass(frozen=True)
 class Unstable:
-    """The bracket of the lowest unstable rate at one size, as log2: the last `stable` rate (None: the lowest tried
+    """The bracket of the lowest unstable rate at one scale, as log2: the last `stable` rate (None: the lowest tried
     failed too) and the first `unstable` one (None: none was found up to the highest tried, which is `stable`)."""
 
-    size: int
+    scale: Scale
     stable: float | None
     unstable: float | None
 
@@ -49,18 +50,18 @@ def lowest_unstable(curve: Curve) -> Unstable:
     best = int(np.argmin(means))
     failed = np.flatnonzero(means[best:] > means[best] + EXCESS) + best if np.isfinite(means[best]) else np.array([0])
     if not len(failed):
-        return Unstable(curve.size, float(rates[-1]), None)
+        return Unstable(curve.scale, float(rates[-1]), None)
     first = int(failed[0])
-    return Unstable(curve.size, float(rates[first - 1]) if first else None, float(rates[first]))
+    return Unstable(curve.scale, float(rates[first - 1]) if first else None, float(rates[first]))
 
 
-def unstable_slope(found: Sequence[Unstable]) -> Interval | None:
-    """d log2 (lowest unstable lr) / d log2 size through the sizes with both ends of a bracket; None with fewer than
-    two."""
+def unstable_slope(found: Sequence[Unstable], dimension: str = "width") -> Interval | None:
+    """d log2 (lowest unstable lr) / d log2 size along the one dimension that varies, through the scales with both
+    ends of a bracket; None with fewer than two."""
     brackets = [(each.stable, each.unstable) for each in found if each.stable is not None and each.unstable is not None]
     if len(brackets) < 2:
         return None
-    weights = weights_along(np.log2([each.size for each in found if each.found]))
+    weights = weights_along(np.array([each.scale.log2(dimension) for each in found if each.found]))
     low, high = np.array(brackets).T
     estimate, half = float(weights @ (low + high) / 2), float(np.abs(weights) @ (high - low) / 2)
     return Interval(estimate, estimate - half, estimate + half)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from mutransfer.analysis.line import located
 from mutransfer.analysis.optimum import Optimum
 from mutransfer.analysis.pooled import Located
 from mutransfer.config.choices import SEARCHES
+from mutransfer.trials.table import Trials
 
 GRID = SEARCHES[0]
 """The search that takes the rates it is given; the others draw them."""
@@ -40,7 +42,7 @@ class Study:
     optima: Sequence[Optimum]
     joint: Located | None
     """The interior ones, where a line goes through them."""
-    tried: Mapping[int, Tried]
+    tried: Mapping[float, Tried]
     seeds: int
     lrs: Sequence[float]
     """Ascending, of all sizes."""
@@ -49,6 +51,7 @@ class Study:
     """Whether any trial did."""
     tolerance: float
     axis: str
+    """The one dimension that varies."""
 
     @property
     def interior(self) -> list[Optimum]:
@@ -78,9 +81,10 @@ class Study:
         return float(gaps.sum() / max(self.rates - 1, 1) if self.drawn else np.median(gaps))
 
 
-def study_of(optima: Sequence[Optimum], trials: pd.DataFrame, tolerance: float, axis: str) -> Study:
-    """The study of an arm's `trials`, a frame of its records. Of trials of several searches it is about those of the
-    last in SEARCHES; a bracket goes on from those of any search."""
+def study_of(optima: Sequence[Optimum], table: Trials, tolerance: float, axis: str) -> Study:
+    """The study of an arm, along the one dimension that varies in it. Of trials of several searches it is
+    about those of the last in SEARCHES; a bracket goes on from those of any search."""
+    trials = table.frame
     searches = [search for search in SEARCHES[1:] if (trials.filter(items=["search"]) == search).any(axis=None)]
     if searches and searches[-1] != BRACKET:
         trials = trials[trials["search"] == searches[-1]]
@@ -89,9 +93,10 @@ def study_of(optima: Sequence[Optimum], trials: pd.DataFrame, tolerance: float, 
         optima=optima,
         joint=located(interior) if len(interior) >= FEWEST_OPTIMA else None,
         tried={
-            int(size): Tried(len(each), each["lr"].nunique(), float(each["flops"].mean()))
-            for size in trials[axis].unique()
-            for each in [trials[trials[axis] == size]]
+            scale[axis]: Tried(len(each), each["lr"].nunique(), float(each.get("flops", pd.Series([math.nan])).mean()))
+            for scale in table.scales
+            for each in [trials[trials[axis] == scale[axis]]]
+            if len(each)
         },
         seeds=BRACKET_SEEDS if searches[-1:] == [BRACKET] else int(trials["seed"].nunique()),
         lrs=sorted(float(lr) for lr in trials["lr"].unique()),

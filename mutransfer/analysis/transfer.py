@@ -1,16 +1,15 @@
-"""Does the best learning rate transfer across widths, or whatever else the axis is? From a frame of trials to results.
+"""Does the best learning rate transfer across widths, or whatever else varies? From a table of trials to results.
 
-transfer_slope     d log2 lr* / d log2 size, octaves of rate per doubling of width; muP predicts 0
-transfer_regret    what the smallest size's rate costs at the largest, in the unit of the loss
+slopes             d log2 lr* / d log2 size, octaves of rate per doubling of width; muP predicts 0
+transfer_regret    what the smallest scale's rate costs at the largest, in the unit of the loss
 verdict            transfers, does_not_transfer or inconclusive
 slope_difference   of every two arms, the first minus the second
-and of every arm   the sensitivity to the rate, the lowest unstable rate and the near-optimal band of every size; the
+and of every arm   the sensitivity to the rate, the lowest unstable rate and the near-optimal band of every scale; the
                    law of the number of parameters; the size that the slope rests on; what would settle the verdict
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,10 +17,10 @@ from itertools import combinations
 import pandas as pd
 
 from mutransfer.analysis.band import Band, bands
-from mutransfer.analysis.curve import curves
+from mutransfer.analysis.curve import Array, curves
 from mutransfer.analysis.interval import Interval
 from mutransfer.analysis.leverage import Leverage, leverage
-from mutransfer.analysis.line import slope
+from mutransfer.analysis.line import slopes
 from mutransfer.analysis.optimum import Optimum, optima
 from mutransfer.analysis.regret import Regret, regret
 from mutransfer.analysis.sensitivity import Sensitivity, lr_sensitivity
@@ -29,45 +28,31 @@ from mutransfer.analysis.settle import Settling, settle
 from mutransfer.analysis.size_law import SizeLaw, size_law
 from mutransfer.analysis.stability import Unstable, lowest_unstable, unstable_slope
 from mutransfer.analysis.verdict import INCONCLUSIVE, judge, reason, sentence
-from mutransfer.config import LOSSES
+from mutransfer.config import SweepConfig
+from mutransfer.config.scale import varying
+from mutransfer.trials.table import Horizon, Trials, from_frame
 
-
-@dataclass(frozen=True)
-class Horizon:
-    """The training that the rates were tuned for; the optimal rate depends on it."""
-
-    steps: int
-    tokens: int
-    batch_size: int
-    context: int
-    data: str
-    loss: str
-    """What was trained on: a key of LOSSES, which says its unit."""
-
-    @classmethod
-    def of(cls, trials: pd.DataFrame) -> Horizon:
-        """That of trials which were all trained alike, by the first of them."""
-        first = trials.iloc[0]
-        return cls(
-            steps=int(first["steps"]),
-            tokens=int(first["tokens"]),
-            batch_size=int(first["batch_size"]),
-            context=int(first["context"]),
-            data=str(first["data"]),
-            loss=str(json.loads(first["setting"])["loss"]),
-        )
+TOLERANCE = SweepConfig.tolerance
+"""Octaves per doubling, unless another is asked for."""
 
 
 @dataclass(frozen=True)
 class ArmResult:
-    """What the trials of one arm say; `optima`, `sensitivity`, `unstable` and `bands` ascend in size."""
+    """What the trials of one arm say; `optima`, `sensitivity`, `unstable` and `bands` ascend in scale."""
 
     arm: str
-    parametrization: str
-    horizon: Horizon
+    parametrization: str | None
+    """None where the table does not say."""
+    unit: str
+    """What its losses are measured in."""
+    horizon: Horizon | None
+    """What its rates were tuned for; None where the table does not say."""
     optima: tuple[Optimum, ...]
-    transfer_slope: Interval | None
+    slopes: Mapping[str, Interval]
+    """By dimension, d log2 lr* / d log2 size, where several vary with the others held; empty where the optima do not
+    tell."""
     transfer_regret: Regret | None
+    """Of the smallest scale's rate at the largest."""
     verdict: str
     reason: str
     sentence: str
@@ -79,18 +64,36 @@ class ArmResult:
     leverage: Leverage | None = None
     settling: tuple[Settling, ...] = ()
     """What would settle it; empty unless the verdict is inconclusive."""
+    notes: tuple[str, ...] = ()
+    """What was left out, and why, a sentence each."""
+
+    @property
+    def transfer_slope(self) -> Interval | None:
+        """The slope along the one dimension that varies; None where several do, or where there is none."""
+        (slope,) = self.slopes.values() if len(self.slopes) == 1 else (None,)
+        return slope
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a sweep says. The arms are in the order of the frame; `slope_difference` is keyed "sp-mup"."""
+    """What a sweep says. The arms are in the order of the table; `slope_difference` is by pair of arms, "sp-mup", and
+    then by dimension."""
 
     experiment: str
-    axis: str
+    dimensions: tuple[str, ...]
+    """The dimensions that vary, at least one name."""
     tolerance: float
     loss: str
+    """What the losses are: the name of the table's."""
     arms: tuple[ArmResult, ...]
-    slope_difference: Mapping[str, Interval]
+    slope_differences: Mapping[str, Mapping[str, Interval]]
+    notes: tuple[str, ...] = ()
+    """What a reader should know of how the table was read, a sentence each."""
+
+    @property
+    def slope_difference(self) -> Mapping[str, Interval]:
+        """By pair of arms the difference of their slopes along the one dimension that varies."""
+        return {pair: each[self.dimensions[0]] for pair, each in self.slope_differences.items() if len(each) == 1}
 
     def arm(self, name: str) -> ArmResult:
         """The arm of that name. Raises ValueError where there is none."""
@@ -100,70 +103,91 @@ class Analysis:
         raise ValueError(f"found no arm {name!r}; wanted one of {', '.join(result.arm for result in self.arms)}")
 
 
-def analyze(frame: pd.DataFrame, tolerance: float, loss: str = "final_loss", axis: str = "width") -> Analysis:
-    """The analysis of a frame of trials (`records.to_frame`) by the loss in one of its columns.
-
-    `axis` names the column along which the rate may transfer: width, depth, batch_size or steps.
+def analyze(trials: Trials | pd.DataFrame, tolerance: float = TOLERANCE) -> Analysis:
+    """The analysis of a table of trials, or of a DataFrame with its columns (`trials.table.from_frame`).
 
     The slopes of two arms are taken as independent. Arms share their seeds, and at base_width even their runs, so
     their errors have a positive covariance, and the interval of the difference is rather too wide than too narrow.
-    Raises ValueError where there are no trials, where they mix experiments or data, or where an arm mixes anything but
-    rates, seeds and sizes.
+
+    Args:
+        trials: a row per trial.
+        tolerance: octaves per doubling of a size within which a slope counts as none.
+
+    Raises ValueError where there are no trials, where columns are missing, or where an arm mixes anything but rates,
+    seeds and scales.
     """
-    if frame.empty:
-        raise ValueError("found no trials; wanted at least one that finished: run the sweep first")
-    for name in ("experiment", "data_fingerprint"):
-        values = sorted({str(value) for value in frame[name]})
-        if len(values) != 1:
-            raise ValueError(
-                f"found {len(values)} values of {name} ({', '.join(values)}); wanted one: analyze their trials apart"
-            )
-    arms = {
-        str(name): _analyze_arm(str(name), frame[frame["arm"] == name], tolerance, loss, axis)
-        for name in dict.fromkeys(frame["arm"])
-    }
-    slopes = {name: line for name, result in arms.items() if (line := slope(result.optima)) is not None}
+    table = from_frame(trials) if isinstance(trials, pd.DataFrame) else trials
+    if table.frame.empty:
+        raise ValueError("expected at least one finished trial, got none; run the sweep first")
+    dimensions = table.dimensions
+    arms = {name: _analyze_arm(name, table.of_arm(name), tolerance, dimensions) for name in table.arms}
+    lines = {name: slopes(result.optima, tuple(result.slopes)) for name, result in arms.items() if result.slopes}
     return Analysis(
-        experiment=str(frame["experiment"].iloc[0]),
-        axis=axis,
+        experiment=table.name,
+        dimensions=dimensions,
         tolerance=tolerance,
-        loss=loss,
+        loss=table.loss,
         arms=tuple(arms.values()),
-        slope_difference={
-            f"{one}-{other}": slopes[one].minus(slopes[other]).interval for one, other in combinations(slopes, 2)
+        slope_differences={
+            f"{one}-{other}": {
+                name: lines[one][name].minus(lines[other][name]).interval for name in lines[one] if name in lines[other]
+            }
+            for one, other in combinations(lines, 2)
         },
+        notes=table.notes,
     )
 
 
-def _analyze_arm(name: str, trials: pd.DataFrame, tolerance: float, loss: str, axis: str) -> ArmResult:
-    measured = curves(trials, loss, axis)
+def _analyze_arm(name: str, trials: Trials, tolerance: float, every: tuple[str, ...]) -> ArmResult:
+    measured = curves(trials)
+    # An arm with one size of a dimension that varies in others has no slope along it.
+    dimensions = varying(trials.scales) or every[:1]
     found = optima(measured)
-    line = slope(found)
-    interval = None if line is None else line.interval
+    lines = {along: line.interval for along, line in slopes(found, dimensions).items()}
     cost = regret(found[0], found[-1], measured[-1])
-    verdict, why = judge(found, tolerance), reason(found, tolerance, axis)
+    verdict, why = judge(found, tolerance, dimensions), reason(found, tolerance, dimensions)
     unstable = tuple(lowest_unstable(curve) for curve in measured)
-    by_size = trials.groupby(axis)
-    init_losses = [
-        by_size.get_group(curve.size).groupby("seed")["init_loss"].mean().to_numpy(dtype="float64")
-        for curve in measured
-    ]
-    horizon = Horizon.of(trials)
+    alone, notes = (dimensions[0] if len(dimensions) == 1 else None), list[str]()
+    if alone is None:
+        notes.append(
+            "several dimensions vary: which size a slope rests on, how the lowest unstable rate moves, and what would "
+            "settle a verdict are told of one alone"
+        )
+    sensitivity: tuple[Sensitivity, ...] = ()
+    if trials.has("init_loss"):
+        sensitivity = lr_sensitivity(measured, [_by_seed(trials.at(curve.scale), "init_loss") for curve in measured])
+    else:
+        notes.append("no losses at initialization (init_loss): no sensitivity to the learning rate")
+    law = None
+    if trials.has("n_params"):
+        law = size_law(found, [float(trials.at(optimum.scale).frame["n_params"].iloc[0]) for optimum in found])
+    elif "params" not in dimensions:
+        notes.append("no numbers of parameters (n_params): no law of them")
+    if alone is not None and verdict == INCONCLUSIVE and not trials.has("flops"):
+        notes.append("no FLOPs (flops): what would settle the verdict is priced in trials alone")
     return ArmResult(
         arm=name,
-        parametrization=str(trials["parametrization"].iloc[0]),
-        horizon=horizon,
+        parametrization=str(trials.frame["parametrization"].iloc[0]) if trials.has("parametrization") else None,
+        unit=trials.unit,
+        horizon=trials.horizon,
         optima=found,
-        transfer_slope=interval,
+        slopes=lines,
         transfer_regret=cost,
         verdict=verdict,
         reason=why,
-        sentence=sentence(name, verdict, found, interval, cost, why, axis, LOSSES[horizon.loss]),
-        sensitivity=lr_sensitivity(measured, init_losses),
+        sentence=sentence(name, verdict, found, lines, cost, why, dimensions, trials.unit),
+        sensitivity=sensitivity,
         unstable=unstable,
-        unstable_slope=unstable_slope(unstable),
+        unstable_slope=None if alone is None else unstable_slope(unstable, alone),
         bands=tuple(band for optimum, curve in zip(found, measured, strict=True) for band in bands(optimum, curve)),
-        size_law=size_law(found, [int(count) for count in by_size["n_params"].first()]),
-        leverage=leverage(found, tolerance),
-        settling=settle(found, trials, tolerance, axis) if verdict == INCONCLUSIVE else (),
+        size_law=law,
+        leverage=None if alone is None else leverage(found, tolerance, alone),
+        settling=settle(found, trials, tolerance, alone) if alone is not None and verdict == INCONCLUSIVE else (),
+        notes=tuple(notes),
     )
+
+
+def _by_seed(trials: Trials, column: str) -> Array:
+    """The mean of a column over the trials of every seed."""
+    means: Array = trials.frame.groupby("seed")[column].mean().to_numpy(dtype="float64")
+    return means

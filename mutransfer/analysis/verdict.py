@@ -7,7 +7,10 @@
 It is an equivalence test by confidence interval (Schuirmann 1987, J. Pharmacokinetics and Biopharmaceutics 15, 657):
 that a slope is not significantly different from 0 says nothing.
 
-Words are for the axis that varies, width unless said. Not every width need have an optimum. `transfers` is a statement
+Where several dimensions vary, an arm transfers if its partial slope along each of them lies within the tolerance, and
+does not if that along any lies outside altogether.
+
+Not every width need have an optimum. `transfers` is a statement
 about the way from the proxy to the target: both must be interior, and no width between them censored.
 `does_not_transfer` stands on the interior widths alone, unless a censored one may contradict it: put at the end of the
 rates tried, which its optimum lies beyond, it must leave the line outside, and it must lie beyond in the line's own
@@ -16,27 +19,30 @@ direction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mutransfer.analysis.interval import CONFIDENCE, Interval
 from mutransfer.analysis.leverage import leverage
-from mutransfer.analysis.line import combination, slope, slope_weights
+from mutransfer.analysis.line import combination, slope_weights, slopes
 from mutransfer.analysis.optimum import CENSORED_HIGH, CENSORED_LOW, FLAT, Optimum
 from mutransfer.analysis.quartic import FEWEST_RATES
 from mutransfer.analysis.regret import Regret
-from mutransfer.config import AXES
+from mutransfer.config.scale import DIMENSIONS
 
 TRANSFERS, DOES_NOT_TRANSFER, INCONCLUSIVE = "transfers", "does_not_transfer", "inconclusive"
 
 
-def judge(optima: Sequence[Optimum], tolerance: float) -> str:
-    """The verdict on an arm, from its optima by ascending size."""
-    line = slope(optima)
-    if line is None:
+def judge(optima: Sequence[Optimum], tolerance: float, dimensions: Sequence[str] = ("width",)) -> str:
+    """The verdict on an arm, from its optima by ascending scale, on the dimensions that vary."""
+    lines = slopes(optima, dimensions)
+    if not lines:
         return INCONCLUSIVE
-    if _inside(line.interval, tolerance):
+    if all(_inside(line.interval, tolerance) for line in lines.values()):
         return TRANSFERS if _connected(optima) else INCONCLUSIVE
-    if _outside(line.interval, tolerance) and _uncontradicted(optima, tolerance):
+    if any(
+        _outside(line.interval, tolerance) and _uncontradicted(optima, tolerance, name, dimensions)
+        for name, line in lines.items()
+    ):
         return DOES_NOT_TRANSFER
     return INCONCLUSIVE
 
@@ -55,11 +61,11 @@ def _connected(optima: Sequence[Optimum]) -> bool:
     return optima[0].interior and optima[-1].interior and not censored
 
 
-def _uncontradicted(optima: Sequence[Optimum], tolerance: float) -> bool:
-    """Whether the censored widths, wherever beyond their ends they are, leave the line outside the tolerance."""
+def _uncontradicted(optima: Sequence[Optimum], tolerance: float, dimension: str, dimensions: Sequence[str]) -> bool:
+    """Whether the censored scales, wherever beyond their ends they are, leave the slope outside the tolerance."""
     sides = {CENSORED_LOW: -1.0, CENSORED_HIGH: 1.0}
     located = [optimum for optimum in optima if optimum.interior or optimum.status in sides]
-    weights = slope_weights(located)
+    weights = slope_weights(located, dimension, dimensions)
     bound = combination(weights, located)
     outwards = (
         sides.get(optimum.status, 0.0) * weight * bound.value >= 0
@@ -68,46 +74,79 @@ def _uncontradicted(optima: Sequence[Optimum], tolerance: float) -> bool:
     return _outside(bound.interval, tolerance) and all(outwards)
 
 
-def reason(optima: Sequence[Optimum], tolerance: float, axis: str = "width") -> str:
-    """Why the verdict is what it is, which size it rests on, and what to do about sizes without an optimum."""
-    remedies = [_remedy(optimum, axis) for optimum in optima if not optimum.interior]
-    return "; ".join([_grounds(optima, tolerance, axis), *_rests(optima, tolerance, axis), *remedies])
+def reason(optima: Sequence[Optimum], tolerance: float, dimensions: Sequence[str] = ("width",)) -> str:
+    """Why the verdict is what it is, which size it rests on, and what to do about scales without an optimum."""
+    remedies = [_remedy(optimum, dimensions) for optimum in optima if not optimum.interior]
+    return "; ".join([_grounds(optima, tolerance, dimensions), *_rests(optima, tolerance, dimensions), *remedies])
 
 
-def _rests(optima: Sequence[Optimum], tolerance: float, axis: str) -> list[str]:
-    """That one size decides the slope, where it does."""
-    lone = leverage(optima, tolerance)
+def _rests(optima: Sequence[Optimum], tolerance: float, dimensions: Sequence[str]) -> list[str]:
+    """That one size decides the slope, where it does; only of one dimension."""
+    lone = leverage(optima, tolerance, dimensions[0]) if len(dimensions) == 1 else None
     if lone is None:
         return []
     # Adding 0 turns -0.0 into 0.0.
     without, with_it = (round(each, 2) + 0.0 for each in (lone.slope_without, lone.slope_without + lone.dfbeta))
-    size = f"{AXES[axis].word} {lone.size}"
+    size = lone.scale.describe(dimensions)
     # What is a small part of the slope is no reason to doubt that there is one.
     weight = f"the slope rests on {size} alone" if abs(lone.dfbeta) > abs(with_it) / 2 else f"{size} pulls the slope"
     return [f"{weight}: without it {without:+.2f}, with it {with_it:+.2f}"]
 
 
-def _grounds(optima: Sequence[Optimum], tolerance: float, axis: str) -> str:
-    sizes = AXES[axis].words
-    line, verdict = slope(optima), judge(optima, tolerance)
-    interior = [str(optimum.size) for optimum in optima if optimum.interior]
+def _grounds(optima: Sequence[Optimum], tolerance: float, dimensions: Sequence[str]) -> str:
+    one, sizes = _words(dimensions)
+    lines, verdict = slopes(optima, dimensions), judge(optima, tolerance, dimensions)
+    interior = [optimum.scale for optimum in optima if optimum.interior]
     if len(optima) == 1:
         found = "has an optimum but no slope" if interior else "was trained, without an optimum inside the rates tried"
-        return f"one {AXES[axis].word} {found}: add {sizes}"
-    if line is None:
-        return f"{len(interior)} of {len(optima)} {sizes} have an optimum inside the rates tried; a slope needs two"
-    of = "" if len(interior) == len(optima) else f" through {sizes} {', '.join(interior)}"
-    found = f"the slope's {CONFIDENCE:.0%} CI{of}, {_range(line.interval)},"
+        return f"one {one} {found}: add {sizes}"
+    if not lines and len(dimensions) > 1 and len(interior) > len(dimensions):
+        return (
+            f"{' and '.join(DIMENSIONS[name].words for name in dimensions)} vary together, so that their slopes cannot "
+            f"be told apart: add {sizes} that vary one of them alone"
+        )
+    if not lines:
+        needs = {1: "a slope needs two", 2: "two slopes need three"}.get(len(dimensions), "their slopes need more")
+        return f"{len(interior)} of {len(optima)} {sizes} have an optimum inside the rates tried; {needs}"
+    where = ", ".join(
+        f"{scale[dimensions[0]]:.15g}" if len(dimensions) == 1 else f"({scale.describe(dimensions)})"
+        for scale in interior
+    )
+    of = "" if len(interior) == len(optima) else f" through {sizes} {where}"
+    # A verdict of no transfer stands on the slopes that lie outside, any other on all.
+    outside = [name for name in lines if _outside(lines[name].interval, tolerance)]
+    told = [
+        f"the slope{'' if len(dimensions) == 1 else ' along ' + DIMENSIONS[name].word}'s {CONFIDENCE:.0%} CI{of}, "
+        f"{_range(lines[name].interval)},"
+        for name in (outside or lines)
+    ]
+    found = " and ".join(told)
+    lies = "lies" if len(told) == 1 else "lie"
     if verdict == TRANSFERS:
-        return f"{found} lies within +-{tolerance:g}"
+        return f"{found} {lies} within +-{tolerance:g}"
     if verdict == DOES_NOT_TRANSFER:
-        return f"{found} lies outside +-{tolerance:g}"
-    if _inside(line.interval, tolerance):
-        every = f"not every {AXES[axis].word} up to {optima[-1].size}"
-        return f"{found} lies within +-{tolerance:g}, but {every} has an optimum"
-    if _outside(line.interval, tolerance):
-        return f"{found} lies outside +-{tolerance:g}, but a censored {AXES[axis].word} may bring it back"
-    return f"{found} reaches across {_crossed(line.interval, tolerance)}: more seeds or {sizes} narrow it"
+        return f"{found} {lies} outside +-{tolerance:g}"
+    if all(_inside(line.interval, tolerance) for line in lines.values()):
+        last = optima[-1].scale
+        every = f"not every {one} up to {last[dimensions[0]] if len(dimensions) == 1 else last.describe(dimensions)}"
+        return f"{found} {lies} within +-{tolerance:g}, but {every} has an optimum"
+    if outside:
+        return f"{found} {lies} outside +-{tolerance:g}, but a censored {one} may bring it back"
+    crossed = [name for name in lines if not _inside(lines[name].interval, tolerance)]
+    if len(dimensions) > 1:
+        found = " and ".join(
+            f"the slope along {DIMENSIONS[name].word}'s {CONFIDENCE:.0%} CI{of}, {_range(lines[name].interval)},"
+            for name in crossed
+        )
+    bounds = " and ".join(dict.fromkeys(_crossed(lines[name].interval, tolerance) for name in crossed))
+    return f"{found} reaches across {bounds}: more seeds or {sizes} narrow it"
+
+
+def _words(dimensions: Sequence[str]) -> tuple[str, str]:
+    """The words for one size and for several."""
+    if len(dimensions) > 1:
+        return "scale", "scales"
+    return DIMENSIONS[dimensions[0]].word, DIMENSIONS[dimensions[0]].words
 
 
 def _crossed(interval: Interval, tolerance: float) -> str:
@@ -115,9 +154,9 @@ def _crossed(interval: Interval, tolerance: float) -> str:
     return " and ".join(f"{bound:+g}" for bound in crossed)
 
 
-def _remedy(optimum: Optimum, axis: str) -> str:
+def _remedy(optimum: Optimum, dimensions: Sequence[str]) -> str:
     """What was found at a size without an estimate, and what to do."""
-    rate, where = f"2^{optimum.log2_lr:.4g}", f"{AXES[axis].word} {optimum.size}"
+    rate, where = f"2^{optimum.log2_lr:.4g}", optimum.scale.describe(dimensions)
     if optimum.loss is None:
         return f"{where}: every trial diverged: widen --lrs below {rate}"
     if optimum.status == CENSORED_LOW:
@@ -133,35 +172,39 @@ def sentence(
     name: str,
     verdict: str,
     optima: Sequence[Optimum],
-    line: Interval | None,
+    lines: Mapping[str, Interval],
     cost: Regret | None,
     why: str,
-    axis: str = "width",
+    dimensions: Sequence[str] = ("width",),
     unit: str = "nats",
 ) -> str:
     """The result of an arm in one sentence; without a slope it gives the reason and the optima there are."""
     start = f"{name}: {verdict.replace('_', ' ')}"
-    if line is None:
+    if not lines:
         rates = [
-            f"the best rate at {AXES[axis].word} {optimum.size} is 2^{optimum.log2_lr:.2f} "
+            f"the best rate at {optimum.scale.describe(dimensions)} is 2^{optimum.log2_lr:.2f} "
             f"({CONFIDENCE:.0%} CI 2^{optimum.ci_low:.2f}..2^{optimum.ci_high:.2f})"
             for optimum in optima
             if optimum.interior
         ]
         return f"{start}: {'; '.join([*rates, why])}"
-    moves = (
-        f"log2 lr* moves by {line.estimate:+.2f} per doubling of {AXES[axis].word} ({CONFIDENCE:.0%} CI {_range(line)})"
+    moves = " and ".join(
+        f"{line.estimate:+.2f} per doubling of {DIMENSIONS[along].word} ({CONFIDENCE:.0%} CI {_range(line)})"
+        for along, line in lines.items()
     )
-    return f"{start}: {moves}; {_price(optima, cost, axis, unit)}"
+    return f"{start}: log2 lr* moves by {moves}; {_price(optima, cost, dimensions, unit)}"
 
 
-def _price(optima: Sequence[Optimum], cost: Regret | None, axis: str, unit: str) -> str:
-    word = AXES[axis].word
-    proxy, target = optima[0].size, optima[-1].size
+def _price(optima: Sequence[Optimum], cost: Regret | None, dimensions: Sequence[str], unit: str) -> str:
+    proxy, target = (each.scale.describe(dimensions) for each in (optima[0], optima[-1]))
     if cost is None:
-        ends = " and ".join(str(optimum.size) for optimum in (optima[0], optima[-1]) if not optimum.interior)
-        return f"what {word} {proxy}'s rate costs at {word} {target} is unknown: no optimum at {ends}"
-    of = f"training {word} {target} at the rate tuned at {word} {proxy} costs"
+        ends = " and ".join(
+            f"{each.scale[dimensions[0]]:.15g}" if len(dimensions) == 1 else each.scale.describe(dimensions)
+            for each in (optima[0], optima[-1])
+            if not each.interior
+        )
+        return f"what {proxy}'s rate costs at {target} is unknown: no optimum at {ends}"
+    of = f"training {target} at the rate tuned at {proxy} costs"
     if cost.nats is None:
         return f"{of} at least {cost.ci_low:.3f} {unit}: it lies beyond the rates that trained there"
     sure = f"{cost.ci_low:.3f} or more" if cost.ci_high is None else f"{cost.ci_low:.3f}..{cost.ci_high:.3f}"

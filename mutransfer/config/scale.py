@@ -60,6 +60,10 @@ class Scale:
         """The size along a dimension, in octaves (powers of 2)."""
         return math.log2(self[dimension])
 
+    def octaves_to(self, other: Scale) -> float:
+        """How far another scale of the same dimensions lies, in octaves of all of them."""
+        return math.dist([self.log2(name) for name in self.known], [other.log2(name) for name in self.known])
+
     def only(self, dimensions: Iterable[str]) -> Scale:
         """This scale along some dimensions; the others are None."""
         return Scale(**{name: getattr(self, name) for name in dimensions})

@@ -50,10 +50,10 @@ def of_trial(trial: Mapping[Any, Any], word: str) -> str:
     return "<br>".join(lines)
 
 
-def of_optimum(arm: str, word: str, optimum: Optimum) -> str:
+def of_optimum(arm: str, size: str, optimum: Optimum) -> str:
     """What an optimum is, in lines."""
     lines = [
-        f"<b>{escaped(arm)}</b>, {word} {optimum.size}: {STATUSES[optimum.status]}",
+        f"<b>{escaped(arm)}</b>, {size}: {STATUSES[optimum.status]}",
         f"{'optimal lr' if optimum.interior else 'best lr tried'} {_rate(optimum.log2_lr)}",
     ]
     if optimum.ci_low is not None and optimum.ci_high is not None:

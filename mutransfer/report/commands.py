@@ -17,9 +17,9 @@ class Step(NamedTuple):
     command: str
 
 
-def confirm_command(analysis: Analysis, folder: str, arm: str, size: int) -> str:
+def confirm_command(analysis: Analysis, folder: str, arm: str, size: float) -> str:
     """The command that trains an arm at a size at the proxy's rate, half and double; `folder` as a user names it."""
-    words = ["mutransfer", "confirm", folder, f"--{analysis.axis.replace('_', '-')}", str(size)]
+    words = ["mutransfer", "confirm", folder, f"--{analysis.dimensions[0].replace('_', '-')}", f"{size:.15g}"]
     return shlex.join([*words, *(["--arm", arm] if len(analysis.arms) > 1 else [])])
 
 

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mutransfer.analysis import Analysis
+from mutransfer.analysis import Analysis, Trials
 from mutransfer.analysis.confirmation import Confirmation
-from mutransfer.config import AXES
+from mutransfer.config.scale import DIMENSIONS
 from mutransfer.report.marks import dodges, optimal_lr_data, rate_limits, sizes
 from mutransfer.report.panels import loss_curves
 from mutransfer.report.style import (
@@ -33,13 +33,13 @@ from mutransfer.report.words import loss_unit
 from mutransfer.report.worth import regret_data, wider_is_better_data
 
 
-def draw(analysis: Analysis, frame: pd.DataFrame, confirmations: Sequence[Confirmation] = ()) -> dict[str, Figure]:
+def draw(analysis: Analysis, trials: Trials, confirmations: Sequence[Confirmation] = ()) -> dict[str, Figure]:
     """All figures by name, in the order in which a report shows them."""
     return {
-        "loss_curves": loss_curves(analysis, frame),
+        "loss_curves": loss_curves(analysis, trials),
         "optimal_lr": optimal_lr(analysis),
-        "regret": regret(analysis, frame, confirmations),
-        "wider_is_better": wider_is_better(analysis, frame),
+        "regret": regret(analysis, trials, confirmations),
+        "wider_is_better": wider_is_better(analysis, trials),
     }
 
 
@@ -77,16 +77,16 @@ def optimal_lr(analysis: Analysis) -> Figure:
         if limits is not None:
             axes.set_ylim(limits)
         rate_axis(axes.yaxis)
-        size_axis(axes, sizes(analysis), AXES[analysis.axis].word)
+        size_axis(axes, sizes(analysis), DIMENSIONS[analysis.dimensions[0]].word)
         axes.set_ylabel("optimal learning rate")
-        title = f"slope, octaves of rate per doubling of {AXES[analysis.axis].word}"
+        title = f"slope, octaves of rate per doubling of {DIMENSIONS[analysis.dimensions[0]].word}"
         figure.legend(handles=handles, title=title, loc="outside upper left", alignment="left")
     return figure
 
 
-def regret(analysis: Analysis, frame: pd.DataFrame, confirmations: Sequence[Confirmation] = ()) -> Figure:
+def regret(analysis: Analysis, trials: Trials, confirmations: Sequence[Confirmation] = ()) -> Figure:
     """What the proxy's rate costs at each size, per arm; open marks and signs say what is not known."""
-    data, aside = regret_data(analysis, frame, confirmations), dodges(analysis)
+    data, aside = regret_data(analysis, trials, confirmations), dodges(analysis)
     looks = arm_looks(aside)
     with matplotlib.rc_context(THEME):
         figure, axes = _half_page(_lines(looks))
@@ -104,16 +104,16 @@ def regret(analysis: Analysis, frame: pd.DataFrame, confirmations: Sequence[Conf
         axes.axhline(0, color=FAINT, lw=0.7, zorder=1)
         bottom = min(0.0, pd.concat([data["nats"], data["ci_low"]]).min())
         low = (1.1 * bottom if bottom < 0 else 0) - 0.05 * top
-        axes.set(ylim=(low, top), ylabel=f"regret ({loss_unit(frame)})")
-        tried = {*sizes(analysis), *(each.size for each in confirmations)}
-        size_axis(axes, tried, AXES[analysis.axis].word)
+        axes.set(ylim=(low, top), ylabel=f"regret ({loss_unit(trials)})")
+        tried = {*sizes(analysis), *(each.scale[analysis.dimensions[0]] for each in confirmations)}
+        size_axis(axes, tried, DIMENSIONS[analysis.dimensions[0]].word)
         figure.legend(handles=_arm_handles(looks), loc="outside upper left", ncols=_columns(looks))
     return figure
 
 
-def wider_is_better(analysis: Analysis, frame: pd.DataFrame) -> Figure:
+def wider_is_better(analysis: Analysis, trials: Trials) -> Figure:
     """Loss at the optimum against size; open marks are the best mean measured where no optimum is bracketed."""
-    data, aside = wider_is_better_data(analysis, frame), dodges(analysis)
+    data, aside = wider_is_better_data(analysis, trials), dodges(analysis)
     looks = arm_looks(aside)
     with matplotlib.rc_context(THEME):
         figure, axes = _half_page(_lines(looks))
@@ -123,8 +123,8 @@ def wider_is_better(analysis: Analysis, frame: pd.DataFrame) -> Figure:
             for point in marks.to_dict("records"):
                 status = "interior" if point["known"] == "fitted" else "flat"
                 estimate(axes, point["log2_size"] + aside[arm], "loss", point | {"status": status}, colour, marker)
-        axes.set_ylabel(f"best loss ({loss_unit(frame)})")
-        size_axis(axes, sizes(analysis), AXES[analysis.axis].word)
+        axes.set_ylabel(f"best loss ({loss_unit(trials)})")
+        size_axis(axes, sizes(analysis), DIMENSIONS[analysis.dimensions[0]].word)
         figure.legend(handles=_arm_handles(looks), loc="outside upper left", ncols=_columns(looks))
     return figure
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
-import pandas as pd
 from matplotlib.figure import Figure
 
-from mutransfer.analysis import Analysis
+from mutransfer.analysis import Analysis, Trials
 from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.files import write_whole
 from mutransfer.report.figures import draw
@@ -22,10 +21,10 @@ _UNDATED = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 def save_figures(
-    analysis: Analysis, frame: pd.DataFrame, folder: Path, confirmations: Sequence[Confirmation] = ()
+    analysis: Analysis, trials: Trials, folder: Path, confirmations: Sequence[Confirmation] = ()
 ) -> list[Path]:
     """Write each figure as .svg and .png (200 dpi) into `folder`, which is made where it is missing."""
-    drawn = draw(analysis, frame, confirmations)
+    drawn = draw(analysis, trials, confirmations)
     return [path for name, figure in drawn.items() for path in save_figure(name, figure, folder)]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from mutransfer.analysis import Analysis, Optimum
-from mutransfer.config import AXES
+from mutransfer.analysis import Analysis, Optimum, Trials
+from mutransfer.config.scale import DIMENSIONS
 from mutransfer.report.chart import (
     LINE,
     POWERS,
@@ -35,12 +35,13 @@ PANEL, TITLE = 270, 30
 """Pixels: a panel's height, and the room for its title."""
 
 
-def loss_curves_chart(analysis: Analysis, frame: pd.DataFrame) -> Chart:
+def loss_curves_chart(analysis: Analysis, trials: Trials) -> Chart:
     """Loss against learning rate, as `panels.loss_curves` prints it; each trial says on hover what it was."""
-    data, panel = place(loss_curves_data(analysis, frame))
+    data, panel = place(loss_curves_data(analysis, trials))
     arms, colours = [result.arm for result in analysis.arms], size_colours(data["size"])
-    word = AXES[analysis.axis].word
-    optima = {(result.arm, optimum.size): optimum for result in analysis.arms for optimum in result.optima}
+    word = DIMENSIONS[analysis.dimensions[0]].word
+    along = analysis.dimensions[0]
+    optima = {(result.arm, each.scale[along]): each for result in analysis.arms for each in result.optima}
     traces = [
         entry(str(size), legendgroup=str(size), mode="lines", line={"color": colour, "width": 3})
         for size, colour in colours.items()
@@ -49,19 +50,25 @@ def loss_curves_chart(analysis: Analysis, frame: pd.DataFrame) -> Chart:
         for size, colour in colours.items():
             marks = data[(data["arm"] == arm) & (data["size"] == size)]
             if (arm, size) in optima:
-                traces += _traces(marks, panel, i, colour, word, optima[arm, size])
+                traces += _traces(marks, panel, i, colour, word, along, optima[arm, size])
     traces += _key(data)
     layouts = {
-        name: _layout(analysis, frame, panel, columns, len(_key(data)), name)
+        name: _layout(analysis, trials, panel, columns, len(_key(data)), name)
         for name, columns in (("wide", columns_of(len(arms))), ("narrow", 1))
     }
     return {"data": [trace.to_plotly_json() for trace in traces], **layouts}
 
 
-def _traces(marks: pd.DataFrame, panel: Panel, i: int, colour: str, word: str, optimum: Optimum) -> list[go.Scatter]:
+def _traces(
+    marks: pd.DataFrame, panel: Panel, i: int, colour: str, word: str, along: str, optimum: Optimum
+) -> list[go.Scatter]:
     """The marks of one size in the panel of arm `i`."""
     kinds = {str(mark): rows for mark, rows in marks.groupby("mark")}
-    on: dict[str, Any] = {"xaxis": ref("x", i + 1), "legendgroup": str(optimum.size), "showlegend": False}
+    on: dict[str, Any] = {
+        "xaxis": ref("x", i + 1),
+        "legendgroup": str(optimum.scale[along]),
+        "showlegend": False,
+    }
     in_panel, in_band = {"yaxis": ref("y", 2 * i + 1)}, {"yaxis": ref("y", 2 * i + 2)}
     traces = []
     for name, width, opacity in (("mean", 1.0, 0.6), ("fitted", 2.2, 1.0)):
@@ -110,7 +117,7 @@ def _traces(marks: pd.DataFrame, panel: Panel, i: int, colour: str, word: str, o
                 mode="markers",
                 marker=marker_of(points["status"], colour, "circle", upwards=False),
                 error_x=ends(points, INK) if optimum.interior else None,
-                hovertext=[of_optimum(str(points["arm"].iloc[0]), word, optimum)],
+                hovertext=[of_optimum(str(points["arm"].iloc[0]), optimum.scale.describe((along,)), optimum)],
                 hoverinfo="text",
                 **on,
                 **in_panel,
@@ -119,9 +126,7 @@ def _traces(marks: pd.DataFrame, panel: Panel, i: int, colour: str, word: str, o
     return traces
 
 
-def _layout(
-    analysis: Analysis, frame: pd.DataFrame, panel: Panel, columns: int, keys: int, name: str
-) -> dict[str, Any]:
+def _layout(analysis: Analysis, trials: Trials, panel: Panel, columns: int, keys: int, name: str) -> dict[str, Any]:
     arms = [result.arm for result in analysis.arms]
     rows = math.ceil(len(arms) / columns)
     inside = rows * PANEL + (rows - 1) * TITLE
@@ -158,7 +163,7 @@ def _layout(
             anchor=x,
             range=[panel.low, panel.high],
             showticklabels=column == 0,
-            title={"text": f"{LOSS_WORDS[analysis.loss]} ({loss_unit(frame)})" if column == 0 else ""},
+            title={"text": f"{LOSS_WORDS[analysis.loss]} ({loss_unit(trials)})" if column == 0 else ""},
             matches="y" if i else None,
             minallowed=panel.low,
             maxallowed=panel.high,
@@ -182,7 +187,7 @@ def _layout(
         margin={"l": 56, "r": 8, "t": above, "b": below},
         shapes=shapes,
         annotations=titles,
-        legend=legend(y=1, yanchor="top", orientation="h", title=f"{AXES[analysis.axis].word}  "),
+        legend=legend(y=1, yanchor="top", orientation="h", title=f"{DIMENSIONS[analysis.dimensions[0]].word}  "),
         legend2=legend(
             y=0,
             yanchor="bottom",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mutransfer.analysis import Analysis, ArmResult, Curve, Optimum, curves
+from mutransfer.analysis import Analysis, ArmResult, Curve, Optimum, Trials, curves
 
 INTERESTING = 0.6
 """Nats above the best loss that a loss panel shows at least."""
@@ -41,20 +41,20 @@ class Panel:
     failed: tuple[int, ...]
 
 
-def loss_curves_data(analysis: Analysis, frame: pd.DataFrame) -> pd.DataFrame:
+def loss_curves_data(analysis: Analysis, trials: Trials) -> pd.DataFrame:
     """Loss against rate. `mark` is trial (one seed), diverged (one seed, no loss), mean (over the seeds of a rate where
     none diverged), fitted (a point of the fitted curve), optimum (with `ci_low`, `ci_high`, `status`) or leverage
     (about the optimum of the size that alone decides the slope). A trial has all its losses and the step at which it
     diverged."""
-    rows: list[dict[str, Any]] = []
-    told = ["log2_lr", "seed", *LOSSES, "diverged_step"]
-    for trial in frame.to_dict("records"):
-        end = {"mark": "diverged"} if trial["diverged"] else {"mark": "trial", "loss": trial[analysis.loss]}
-        where = {"arm": trial["arm"], "size": trial[analysis.axis]}
+    trials, rows = trials.measured_by(analysis.loss), list[dict[str, Any]]()
+    told = [name for name in ("log2_lr", "seed", *LOSSES, "diverged_step") if name in trials.frame.columns]
+    for trial in trials.frame.to_dict("records"):
+        end = {"mark": "diverged"} if trial["diverged"] else {"mark": "trial", "loss": trial["loss"]}
+        where = {"arm": trial["arm"], "size": trial[analysis.dimensions[0]]}
         rows.append(where | {name: trial[name] for name in told} | end)
     for result in analysis.arms:
-        for optimum, curve in measured(analysis, result, frame):
-            where = {"arm": result.arm, "size": optimum.size}
+        for optimum, curve in measured(analysis, result, trials):
+            where = {"arm": result.arm, "size": optimum.scale[analysis.dimensions[0]]}
             for log2_lr, loss in zip(curve.log2_lr, curve.means, strict=True):
                 if math.isfinite(loss):
                     rows.append(where | {"mark": "mean", "log2_lr": log2_lr, "loss": loss})
@@ -99,7 +99,7 @@ def optimal_lr_data(analysis: Analysis) -> pd.DataFrame:
     stay)."""
     rows: list[dict[str, Any]] = []
     for result in analysis.arms:
-        octaves = np.array([math.log2(optimum.size) for optimum in result.optima])
+        octaves = np.array([math.log2(optimum.scale[analysis.dimensions[0]]) for optimum in result.optima])
         for octave, optimum in zip(octaves, result.optima, strict=True):
             for mark in _at(optimum, result):
                 rows.append({"arm": result.arm, "log2_size": octave, "loss": optimum.loss} | mark)
@@ -137,9 +137,9 @@ def rate_limits(data: pd.DataFrame) -> tuple[float, float] | None:
     return float(middle - half), float(middle + half)
 
 
-def sizes(analysis: Analysis) -> list[int]:
+def sizes(analysis: Analysis) -> list[float]:
     """All sizes that were tried, ascending."""
-    return sorted({optimum.size for result in analysis.arms for optimum in result.optima})
+    return sorted({optimum.scale[analysis.dimensions[0]] for result in analysis.arms for optimum in result.optima})
 
 
 def dodges(analysis: Analysis) -> dict[str, float]:
@@ -149,16 +149,16 @@ def dodges(analysis: Analysis) -> dict[str, float]:
     return {result.arm: step * (i - (n - 1) / 2) for i, result in enumerate(analysis.arms)}
 
 
-def measured(analysis: Analysis, result: ArmResult, frame: pd.DataFrame) -> Iterator[tuple[Optimum, Curve]]:
+def measured(analysis: Analysis, result: ArmResult, trials: Trials) -> Iterator[tuple[Optimum, Curve]]:
     """Each optimum of an arm with the losses it was estimated from."""
-    return zip(result.optima, curves(frame[frame["arm"] == result.arm], analysis.loss, analysis.axis), strict=True)
+    return zip(result.optima, curves(trials.measured_by(analysis.loss).of_arm(result.arm)), strict=True)
 
 
 def _at(optimum: Optimum, result: ArmResult) -> list[dict[str, Any]]:
     """The mark of an optimum, and that about it where its size alone decides the slope."""
     estimate = {name: getattr(optimum, name) for name in ("log2_lr", "ci_low", "ci_high", "status")}
     marks: list[dict[str, Any]] = [{"mark": "optimum"} | estimate]
-    if result.leverage is not None and result.leverage.size == optimum.size:
+    if result.leverage is not None and result.leverage.scale == optimum.scale:
         marks.append({"mark": "leverage", "log2_lr": optimum.log2_lr})
     return marks
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from mutransfer.analysis import Analysis
-from mutransfer.config import AXES
+from mutransfer.analysis import Analysis, Trials
+from mutransfer.config.scale import DIMENSIONS
 from mutransfer.report.marks import Panel, loss_curves_data, place
 from mutransfer.report.style import (
     BAND,
@@ -34,11 +34,11 @@ from mutransfer.report.style import (
 from mutransfer.report.words import LOSS_WORDS, loss_unit
 
 
-def loss_curves(analysis: Analysis, frame: pd.DataFrame) -> Figure:
+def loss_curves(analysis: Analysis, trials: Trials) -> Figure:
     """Loss against learning rate, a panel per arm and a line per size, each optimum with its interval."""
-    data, panel = place(loss_curves_data(analysis, frame))
+    data, panel = place(loss_curves_data(analysis, trials))
     arms, colours = [result.arm for result in analysis.arms], size_colours(data["size"])
-    label = f"{LOSS_WORDS[analysis.loss]} ({loss_unit(frame)})"
+    label = f"{LOSS_WORDS[analysis.loss]} ({loss_unit(trials)})"
     columns = columns_of(len(arms))
     rows = math.ceil(len(arms) / columns)
     with matplotlib.rc_context(THEME):
@@ -57,7 +57,7 @@ def loss_curves(analysis: Analysis, frame: pd.DataFrame) -> Figure:
             axes.set_visible(False)
         panels[0].set_yticks([tick for tick in panels[0].get_yticks() if panel.low <= tick <= panel.high])
         rate_axis(panels[0].xaxis, most=9 if columns < 3 else 6)
-        sizes = [Line2D([], [], ls="none", label=AXES[analysis.axis].word)]
+        sizes = [Line2D([], [], ls="none", label=DIMENSIONS[analysis.dimensions[0]].word)]
         sizes += [Line2D([], [], color=colour, lw=2.5, label=str(size)) for size, colour in colours.items()]
         figure.legend(handles=sizes, loc="outside upper left", ncols=min(len(sizes), 9))
         key = _key(data)

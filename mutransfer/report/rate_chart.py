@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from mutransfer.analysis import Analysis
-from mutransfer.config import AXES
+from mutransfer.config.scale import DIMENSIONS
 from mutransfer.report.chart import (
     LINE,
     POWERS,
@@ -35,7 +35,7 @@ NAMELESS: dict[str, Any] = {"hoverinfo": "skip", "showlegend": False}
 def optimal_lr_chart(analysis: Analysis) -> Chart:
     """Optimal learning rate against size, as `figures.optimal_lr` prints it."""
     data, aside = optimal_lr_data(analysis), dodges(analysis)
-    looks, word = arm_looks(aside), AXES[analysis.axis].word
+    looks, word = arm_looks(aside), DIMENSIONS[analysis.dimensions[0]].word
     traces = []
     for result in analysis.arms:
         look, name = looks[result.arm], escaped(result.arm)
@@ -63,7 +63,9 @@ def optimal_lr_chart(analysis: Analysis) -> Chart:
             ring = kinds["leverage"]
             xy = {"x": numbers(ring["log2_size"] + aside[result.arm]), "y": numbers(ring["log2_lr"])}
             traces.append(go.Scatter(**xy, mode="markers", marker=RING, **group, **NAMELESS))
-        told = [of_optimum(result.arm, word, optimum) for optimum in result.optima]
+        told = [
+            of_optimum(result.arm, optimum.scale.describe(analysis.dimensions), optimum) for optimum in result.optima
+        ]
         points = kinds["optimum"].assign(told=told, x=kinds["optimum"]["log2_size"] + aside[result.arm])
         for interior in (True, False):  # a bar of no length would still have its caps
             some = points[(points["status"] == "interior") == interior]

@@ -128,7 +128,7 @@ def rate_axis(axis: Axis, most: int = 8) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: power_of_two(value)))
 
 
-def size_axis(axes: Axes, sizes: Iterable[int], word: str) -> None:
+def size_axis(axes: Axes, sizes: Iterable[float], word: str) -> None:
     """Label the x axis, in log2 size, by the sizes themselves, or by powers of two where they are many."""
     sizes = sorted(set(sizes))
     positions = [math.log2(w) for w in sizes]

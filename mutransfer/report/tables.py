@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from mutransfer.analysis import Analysis, ArmResult, Interval, Regret
+from mutransfer.analysis import Analysis, ArmResult, Interval, Regret, Trials
 from mutransfer.analysis.band import WITHIN
 from mutransfer.analysis.confirmation import Confirmation
 
@@ -20,19 +20,21 @@ def optima_table(analysis: Analysis) -> pd.DataFrame:
     rows = [
         {
             "arm": result.arm,
-            analysis.axis: optimum.size,
+            analysis.dimensions[0]: optimum.scale[analysis.dimensions[0]],
             "status": optimum.status,
             "log2_lr": optimum.log2_lr,
             "ci_low": optimum.ci_low,
             "ci_high": optimum.ci_high,
             "loss": optimum.loss,
-            "decides": result.leverage is not None and result.leverage.size == optimum.size,
+            "decides": result.leverage is not None and result.leverage.scale == optimum.scale,
         }
         for result in analysis.arms
         for optimum in result.optima
     ]
     table = _numbers(
-        pd.DataFrame(rows, columns=["arm", analysis.axis, "status", "log2_lr", "ci_low", "ci_high", "loss", "decides"]),
+        pd.DataFrame(
+            rows, columns=["arm", analysis.dimensions[0], "status", "log2_lr", "ci_low", "ci_high", "loss", "decides"]
+        ),
         ["log2_lr", "ci_low", "ci_high", "loss"],
     )
     for position, (name, log2) in enumerate(
@@ -48,8 +50,8 @@ def transfer_table(analysis: Analysis) -> pd.DataFrame:
     rows: list[dict[str, Any]] = [
         {"arm": result.arm, "parametrization": result.parametrization, "verdict": result.verdict}
         | _interval("slope", result.transfer_slope)
-        | _regret(result.transfer_regret)
-        | _leverage(result)
+        | _regret(result.transfer_regret, analysis.dimensions[0])
+        | _leverage(result, analysis.dimensions[0])
         for result in analysis.arms
     ]
     numbers = [
@@ -72,9 +74,14 @@ def comparison_table(analysis: Analysis) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for result in analysis.arms:
         last = result.optima[-1]
-        sensitivity = next((each.estimate for each in result.sensitivity if each.size == last.size), math.nan)
+        sensitivity = next((each.estimate for each in result.sensitivity if each.scale == last.scale), math.nan)
         rows.append(
-            {"arm": result.arm, "parametrization": result.parametrization, "verdict": result.verdict, "size": last.size}
+            {
+                "arm": result.arm,
+                "parametrization": result.parametrization,
+                "verdict": result.verdict,
+                "size": last.scale[analysis.dimensions[0]],
+            }
             | _interval("slope", result.transfer_slope)
             | {"loss": last.loss, "status": last.status, "sensitivity": sensitivity}
         )
@@ -91,18 +98,18 @@ def forgiving_table(analysis: Analysis) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for result in analysis.arms:
         for optimum in result.optima:
-            row: dict[str, Any] = {"arm": result.arm, analysis.axis: optimum.size}
+            row: dict[str, Any] = {"arm": result.arm, analysis.dimensions[0]: optimum.scale[analysis.dimensions[0]]}
             for each in result.sensitivity:
-                if each.size == optimum.size:
+                if each.scale == optimum.scale:
                     row |= {"sensitivity": each.estimate, "sensitivity_low": each.ci_low, "from": each.low}
                     row |= {"sensitivity_high": each.ci_high, "to": each.high}
             for band in result.bands:
-                if band.size == optimum.size:
+                if band.scale == optimum.scale:
                     name = dict(zip(WITHIN, ("near", "good"), strict=True))[band.within]
                     row |= {f"{name}_low": band.low, f"{name}_high": band.high}
                     row |= {f"{name}_low_open": band.low_open, f"{name}_high_open": band.high_open}
             for edge in result.unstable:
-                if edge.size == optimum.size:
+                if edge.scale == optimum.scale:
                     row |= {"stable": edge.stable, "unstable": edge.unstable}
             rows.append(row)
     numbers = [
@@ -110,7 +117,7 @@ def forgiving_table(analysis: Analysis) -> pd.DataFrame:
         *("near_low", "near_high", "good_low", "good_high", "stable", "unstable"),
     ]
     flags = ["near_low_open", "near_high_open", "good_low_open", "good_high_open"]
-    table = pd.DataFrame(rows, columns=["arm", analysis.axis, *numbers, *flags])
+    table = pd.DataFrame(rows, columns=["arm", analysis.dimensions[0], *numbers, *flags])
     table[flags] = table[flags].eq(True)  # a size without a band has no open end
     return _numbers(table, numbers)
 
@@ -144,7 +151,7 @@ def confirmation_table(confirmations: Sequence[Confirmation]) -> pd.DataFrame:
     `measured` (`at_least` where the best was at an end) and `predicted`."""
     rows: list[dict[str, Any]] = []
     for found in confirmations:
-        row: dict[str, Any] = {"arm": found.arm, "size": found.size, "seeds": found.seeds}
+        row: dict[str, Any] = {"arm": found.arm, "size": found.scale[found.scale.known[0]], "seeds": found.seeds}
         for name, log2_lr, loss in zip(("half", "same", "double"), found.rates, found.losses, strict=True):
             row |= {f"{name}_log2_lr": log2_lr, f"{name}_loss": loss}
         row |= _interval("measured", found.measured) | {"at_least": found.at_least, "predicted": found.predicted}
@@ -155,26 +162,26 @@ def confirmation_table(confirmations: Sequence[Confirmation]) -> pd.DataFrame:
     return _numbers(pd.DataFrame(rows, columns=["arm", "size", "seeds", "at_least", *numbers]), numbers)
 
 
-def diverged_table(frame: pd.DataFrame, axis: str = "width") -> pd.DataFrame:
+def diverged_table(trials: Trials, axis: str = "width") -> pd.DataFrame:
     """The diverged trials, by arm, size, rate and seed, with the step at which each diverged."""
     columns = ["arm", axis, "lr", "log2_lr", "seed", "diverged_step"]
-    failed = frame.loc[frame["diverged"].astype(bool), columns]
+    failed = trials.frame.loc[trials.frame["diverged"].astype(bool), columns]
     return _numbers(failed.sort_values(columns[:-1], kind="stable", ignore_index=True), ["diverged_step"])
 
 
-def _leverage(result: ArmResult) -> dict[str, float]:
+def _leverage(result: ArmResult, axis: str) -> dict[str, float]:
     found = result.leverage
-    return {} if found is None else {"decided_by": found.size, "slope_without": found.slope_without}
+    return {} if found is None else {"decided_by": found.scale[axis], "slope_without": found.slope_without}
 
 
 def _interval(name: str, value: Interval | None) -> dict[str, float | None]:
     return {} if value is None else {name: value.estimate, f"{name}_low": value.ci_low, f"{name}_high": value.ci_high}
 
 
-def _regret(value: Regret | None) -> dict[str, float | None]:
+def _regret(value: Regret | None, axis: str) -> dict[str, float | None]:
     if value is None:
         return {}
-    sizes: dict[str, float | None] = {"proxy_size": value.proxy_size, "target_size": value.target_size}
+    sizes: dict[str, float | None] = {"proxy_size": value.proxy[axis], "target_size": value.target[axis]}
     return sizes | {"regret": value.nats, "regret_low": value.ci_low, "regret_high": value.ci_high}
 
 

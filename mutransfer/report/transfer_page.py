@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from mutransfer.analysis import Analysis, analyze
+from mutransfer.analysis import Analysis, Trials, analyze
 from mutransfer.analysis.confirmation import Confirmation
-from mutransfer.config import AXES
+from mutransfer.config.scale import DIMENSIONS
 from mutransfer.files import write_whole
 from mutransfer.report import words
 from mutransfer.report.commands import settling_step
@@ -48,29 +47,30 @@ REACH = 2.0
 def write_report(
     path: Path,
     analysis: Analysis,
-    frame: pd.DataFrame,
+    trials: Trials,
     provenance: Provenance,
     confirmations: Sequence[Confirmation] = (),
 ) -> Path:
     """Write the page to `path`, whole or not at all."""
-    return write_whole(path, render(analysis, frame, provenance, confirmations).encode())
+    return write_whole(path, render(analysis, trials, provenance, confirmations).encode())
 
 
 def render(
-    analysis: Analysis, frame: pd.DataFrame, provenance: Provenance, confirmations: Sequence[Confirmation] = ()
+    analysis: Analysis, trials: Trials, provenance: Provenance, confirmations: Sequence[Confirmation] = ()
 ) -> str:
     """The page as HTML; the same input gives the same text."""
-    figures = draw(analysis, frame, confirmations)
-    analyses = by_loss(analysis, frame)
+    figures = draw(analysis, trials, confirmations)
+    analyses = by_loss(analysis, trials)
     values = {
         "experiment": analysis.experiment,
         "analysis": analysis,
         "confirmations": confirmations,
-        "axis": AXES[analysis.axis],
+        "axis": DIMENSIONS[analysis.dimensions[0]],
+        "along": analysis.dimensions[0],
         "arms": [result.arm for result in analysis.arms],
         "sizes": sizes(analysis),
-        "unit": words.loss_unit(frame),
-        "horizons": list(dict.fromkeys(_horizon(analysis, result.horizon) for result in analysis.arms)),
+        "unit": words.loss_unit(trials),
+        "horizons": _horizons(analysis),
         "interesting": INTERESTING,
         "above_a_size": ABOVE_A_SIZE,
         "reach": _reach(analysis),
@@ -81,15 +81,15 @@ def render(
         "differences": difference_table(analysis).to_dict("records"),
         "confirmed": confirmation_table(confirmations).to_dict("records"),
         "settling": [_plan(row, provenance) for row in settling_table(analysis).to_dict("records")],
-        "single_seed": single_seed(frame),
-        "unknowns": unknowns(analysis, frame, confirmations, provenance.folder),
+        "single_seed": single_seed(trials),
+        "unknowns": unknowns(analysis, trials, confirmations, provenance.folder),
         "comparison": comparison_table(analysis).to_dict("records"),
         "forgiving": forgiving_table(analysis).to_dict("records"),
         "laws": [_law(row, analysis) for row in law_table(analysis).to_dict("records")],
-        "diverged": diverged_table(frame, analysis.axis).to_dict("records"),
+        "diverged": diverged_table(trials, analysis.dimensions[0]).to_dict("records"),
         "charts": embed(
             {
-                loss: {"loss_curves": loss_curves_chart(each, frame), "optimal_lr": optimal_lr_chart(each)}
+                loss: {"loss_curves": loss_curves_chart(each, trials), "optimal_lr": optimal_lr_chart(each)}
                 for loss, each in analyses.items()
             }
         ),
@@ -97,13 +97,13 @@ def render(
     return render_page("transfer_page.html", provenance, values, [get_plotlyjs(), source("page.js")])
 
 
-def by_loss(analysis: Analysis, frame: pd.DataFrame) -> dict[str, Analysis]:
+def by_loss(analysis: Analysis, trials: Trials) -> dict[str, Analysis]:
     """The analysis of each loss that every trial that did not diverge has; of its own loss it is the one given."""
-    trained = frame[~frame["diverged"].astype(bool)]
+    trained = trials.frame[~trials.frame["diverged"].astype(bool)]
     return {
-        loss: analysis if loss == analysis.loss else analyze(frame, analysis.tolerance, loss, analysis.axis)
-        for loss in LOSSES
-        if loss == analysis.loss or trained[loss].notna().all()
+        loss: analysis if loss == analysis.loss else analyze(trials.measured_by(loss), analysis.tolerance)
+        for loss in (*LOSSES, *(() if analysis.loss in LOSSES else (analysis.loss,)))
+        if loss == analysis.loss or (loss in trained.columns and trained[loss].notna().all())
     }
 
 
@@ -126,8 +126,12 @@ def _reach(analysis: Analysis) -> float:
     return min(REACH, math.ceil(max([analysis.tolerance, *ends]) / 0.5) * 0.5)
 
 
-def _horizon(analysis: Analysis, horizon: Any) -> str:
-    """What was trained for, but for the axis, which varies."""
-    steps = "" if analysis.axis == "steps" else f"{horizon.steps} steps of "
-    batch = "" if analysis.axis == "batch_size" else f"{horizon.batch_size} × "
-    return f"{steps}{batch}{horizon.context} tokens of {horizon.data}"
+def _horizons(analysis: Analysis) -> list[str]:
+    """What was trained for, but for what varies; nothing where the table of trials does not say."""
+    found = []
+    for horizon in (result.horizon for result in analysis.arms):
+        if horizon is not None:
+            steps = "" if "steps" in analysis.dimensions else f"{horizon.steps} steps of "
+            batch = "" if "batch_size" in analysis.dimensions else f"{horizon.batch_size} × "
+            found.append(f"{steps}{batch}{horizon.context} tokens of {horizon.data}")
+    return list(dict.fromkeys(found))

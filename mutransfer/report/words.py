@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
 from markupsafe import Markup
 
-from mutransfer.config import LOSSES
+from mutransfer.trials.table import Trials
 
 VERDICTS = {"transfers": "✓ transfers", "does_not_transfer": "✗ does not transfer", "inconclusive": "? inconclusive"}
 STATUSES = {
@@ -23,10 +21,9 @@ STATUSES = {
 LOSS_WORDS = {"final_loss": "final loss", "mean_loss": "mean loss", "val_loss": "validation loss"}
 
 
-def loss_unit(frame: pd.DataFrame) -> str:
+def loss_unit(trials: Trials) -> str:
     """What the losses of the trials are measured in."""
-    trained = {str(json.loads(setting)["loss"]) for setting in dict.fromkeys(frame["setting"])}
-    return " or ".join(f"{LOSSES[loss]} per token" for loss in sorted(trained))
+    return " or ".join(f"{unit} per token" for unit in trials.unit.split(" or "))
 
 
 def number(value: float | None, digits: int = 2, signed: bool = False) -> str:

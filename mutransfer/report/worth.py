@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mutransfer.analysis import Analysis, Curve, Optimum
+from mutransfer.analysis import Analysis, Curve, Optimum, Trials
 from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.report.marks import measured
 
 
-def regret_data(analysis: Analysis, frame: pd.DataFrame, confirmations: Sequence[Confirmation] = ()) -> pd.DataFrame:
+def regret_data(analysis: Analysis, trials: Trials, confirmations: Sequence[Confirmation] = ()) -> pd.DataFrame:
     """Nats lost at each size by training with the optimal rate of the proxy, the smallest size.
 
     `known` says from what: proxy (0 by definition), estimated (the analysis' own, with an interval), fitted (from the
@@ -29,13 +29,13 @@ def regret_data(analysis: Analysis, frame: pd.DataFrame, confirmations: Sequence
     rows: list[dict[str, Any]] = []
     for result in analysis.arms:
         proxy, target = result.optima[0], result.transfer_regret
-        for optimum, curve in measured(analysis, result, frame):
-            row: dict[str, Any] = {"arm": result.arm, "log2_size": math.log2(optimum.size)}
+        for optimum, curve in measured(analysis, result, trials):
+            row: dict[str, Any] = {"arm": result.arm, "log2_size": math.log2(optimum.scale[analysis.dimensions[0]])}
             if not proxy.interior:
                 row |= {"known": "unknown"}
             elif optimum is proxy:
                 row |= {"known": "proxy", "nats": 0.0}
-            elif target is None or target.target_size != optimum.size:
+            elif target is None or target.target != optimum.scale:
                 nats, known = _regret(optimum, proxy.log2_lr, curve)
                 row |= {"known": known, "nats": nats}
             elif target.nats is None:
@@ -44,17 +44,17 @@ def regret_data(analysis: Analysis, frame: pd.DataFrame, confirmations: Sequence
                 row |= {"known": "estimated", "nats": target.nats, "ci_low": target.ci_low, "ci_high": target.ci_high}
             rows.append(row)
     for each in confirmations:
-        rows.append({"arm": each.arm, "log2_size": math.log2(each.size)} | _confirmed(each))
+        rows.append({"arm": each.arm, "log2_size": math.log2(each.scale[analysis.dimensions[0]])} | _confirmed(each))
     return _table(rows, ["arm", "log2_size", "known", "nats", "ci_low", "ci_high"])
 
 
-def wider_is_better_data(analysis: Analysis, frame: pd.DataFrame) -> pd.DataFrame:
+def wider_is_better_data(analysis: Analysis, trials: Trials) -> pd.DataFrame:
     """Loss at the optimum against size. `known` is fitted (an interior optimum), measured (the best mean, where no
     optimum is bracketed) or unknown (nothing converged; no loss)."""
     rows: list[dict[str, Any]] = []
     for result in analysis.arms:
-        for optimum, curve in measured(analysis, result, frame):
-            row: dict[str, Any] = {"arm": result.arm, "log2_size": math.log2(optimum.size)}
+        for optimum, curve in measured(analysis, result, trials):
+            row: dict[str, Any] = {"arm": result.arm, "log2_size": math.log2(optimum.scale[analysis.dimensions[0]])}
             best = float(curve.means.min())
             if optimum.interior:
                 row |= {"known": "fitted", "loss": optimum.loss}

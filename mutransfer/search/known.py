@@ -13,6 +13,7 @@ from mutransfer.analysis.curve import Curve
 from mutransfer.analysis.line import slope
 from mutransfer.analysis.noise import run_noise
 from mutransfer.analysis.optimum import Optimum, optima
+from mutransfer.config.scale import Scale
 
 CLEARLY = 0.02
 """Least loss above the best, in nats, that closes a side."""
@@ -107,25 +108,26 @@ def standard_error(task: Task, seen: Mapping[int, Losses]) -> float | None:
 
 
 def curve_of(size: int, losses: Losses) -> Curve:
-    """The losses of one size as the analysis takes them."""
+    """The losses of one size as the analysis takes them. Here one dimension varies, and is called width
+    whatever it is."""
     rates = sorted({rate for rate, _ in losses})
     seeds = sorted({seed for _, seed in losses})
     table = np.full((len(seeds), len(rates)), np.nan)
     for (rate, seed), loss in losses.items():
         table[seeds.index(seed), rates.index(rate)] = loss
-    return Curve(size, np.array(rates), table)
+    return Curve(Scale(width=size), np.array(rates), table)
 
 
 def describe(sizes: Sequence[int], seen: Mapping[int, Losses]) -> dict[int, Size]:
     """What is known of each of these sizes, together."""
     curves = [curve_of(size, seen[size]) for size in sorted(sizes)]
     found = optima(curves)
-    fitted = {optimum.size: optimum.quartic for optimum in found if optimum.quartic is not None}
+    fitted = {optimum.scale: optimum.quartic for optimum in found if optimum.quartic is not None}
     noise = dict(zip(fitted, run_noise(list(fitted.values())), strict=True))
     largest = max((each.variance for each in noise.values()), default=SINGLE_SIGMA**2)
     return {
-        curve.size: Size(
-            seen[curve.size], curve, optimum, math.sqrt(noise[curve.size].variance if curve.size in noise else largest)
+        size: Size(
+            seen[size], curve, optimum, math.sqrt(noise[curve.scale].variance if curve.scale in noise else largest)
         )
-        for curve, optimum in zip(curves, found, strict=True)
+        for size, curve, optimum in zip(sorted(sizes), curves, found, strict=True)
     }

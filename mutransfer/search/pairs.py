@@ -43,7 +43,7 @@ def repeat(task: Task, known: Mapping[int, Size], left: float) -> list[Ask]:
     if len(interior) < 2:
         return []
     joint, weights = located(interior), slope_weights(interior)
-    seeds = {each.size: len(known[each.size].repeated) for each in interior}
+    seeds = {size: len(known[size].repeated) for size in sorted(known) if known[size].optimum.interior}
     wanted = _choose(task, weights, joint.noise + joint.shape, seeds, left, PAIRS_AT_ONCE)
     return [ask for size, count in wanted.items() for ask in new_pairs(task, known, size, count)]
 
@@ -56,7 +56,8 @@ def expect_pairs(task: Task, known: Mapping[int, Size], left: float) -> dict[int
     interior = [known[size].optimum for size in sorted(known) if known[size].optimum.interior]
     if len(interior) < 2:
         return None
-    joint, seeds = located(interior), {each.size: len(known[each.size].repeated) for each in interior}
+    joint = located(interior)
+    seeds = {size: len(known[size].repeated) for size in sorted(known) if known[size].optimum.interior}
     new = [size for size in task.sizes if size not in seeds]
     then, old = joint.planned(1.0, np.zeros(len(new))), len(interior)
     noise = then.noise.copy()

@@ -9,7 +9,8 @@ from pathlib import Path
 from mutransfer.analysis import Recommendation, horizon_note, recommend
 from mutransfer.analysis.confirmation import Confirmation, arm_to_follow
 from mutransfer.analysis.recommend import refuse_horizon
-from mutransfer.config import AXES, LOSSES, one_size
+from mutransfer.config import one_size
+from mutransfer.config.scale import DIMENSIONS, Scale
 from mutransfer.report.commands import confirm_command
 from mutransfer.search.planned import cell_flops, cells
 from mutransfer.study.confirmations import confirmation_sweep
@@ -68,17 +69,18 @@ def advise(
     """
     result = read_result(folder)
     name = arm_to_follow(result.analysis, arm)
-    refuse_horizon(result.config.axis)
-    size = one_size(sizes, result.config.axis)
-    recommendation = recommend(result.analysis, name, size)
+    axis = result.config.axis
+    refuse_horizon(axis)
+    size = one_size(sizes, axis)
+    recommendation = recommend(result.analysis, name, Scale(**{axis: size}))
     note = horizon_note(recommendation, steps, batch_size)
-    confirmed = next((each for each in result.confirmations if (each.arm, each.size) == (name, size)), None)
+    confirmed = next((each for each in result.confirmations if (each.arm, each.scale[axis]) == (name, size)), None)
     return Advice(recommendation, note, _groups(result, recommendation), _check(result, name, size), confirmed)
 
 
 def _check(result: Result, arm: str, size: int) -> Check | None:
     proxy = result.analysis.arm(arm).optima[0]
-    if size == proxy.size:
+    if size == proxy.scale[result.config.axis]:
         return None
     planned = confirmation_sweep(result.folder, result.config, arm, size, 2.0**proxy.log2_lr)
     (cell,) = cells(planned)
@@ -92,7 +94,7 @@ def _groups(result: Result, recommendation: Recommendation) -> tuple[GroupAdvice
 
     (arm,) = (arm for arm in result.config.arms if arm.name == recommendation.arm)
     config = result.config.for_arm(arm)
-    trial = config.trial(arm, recommendation.size, recommendation.lr, 0)
+    trial = config.trial(arm, int(recommendation.scale[config.axis]), recommendation.lr, 0)
     built = build(trial, "cpu" if trial.build else "meta")
     rows = built.explain(recommendation.lr, config.optimizer).query("lr.notna()")
     groups: dict[tuple[float, float, float | None], list[str]] = {}
@@ -104,16 +106,17 @@ def _groups(result: Result, recommendation: Recommendation) -> tuple[GroupAdvice
 def describe(advice: Advice) -> str:
     """The advice as text."""
     found = advice.recommendation
-    _, word, words = AXES[found.axis]
+    (axis,) = found.scale.known
     lines = [
-        f"{word} {found.size} under {found.arm}: train at lr {found.lr:.4g} (95% interval {found.ci_low:.4g}.."
+        f"{found.scale.describe()} under {found.arm}: train at lr {found.lr:.4g} (95% interval {found.ci_low:.4g}.."
         f"{found.ci_high:.4g})",
     ]
     if found.extrapolation > 0:
-        lines.append(f"that is {found.extrapolation:.1f} doublings beyond the {words} that were measured")
+        lines.append(
+            f"that is {found.extrapolation:.1f} doublings beyond the {DIMENSIONS[axis].words} that were measured"
+        )
     if found.expected_regret is not None:
-        unit = LOSSES[found.horizon.loss]
-        lines.append(f"expected loss from the rate's uncertainty: {found.expected_regret:.4f} {unit}")
+        lines.append(f"expected loss from the rate's uncertainty: {found.expected_regret:.4f} {found.unit}")
     lines.append(advice.note)
     lines.append("per parameter group:")
     for group in advice.groups:

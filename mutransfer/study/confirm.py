@@ -89,7 +89,7 @@ def confirm(
     corpus = load(config.data)
     result.check_data(corpus.fingerprint)
     outcome = run_sweep(config, command=command, listener=listener, open_executor=open_executor, load=lambda _: corpus)
-    found = read_confirmation(ResultFolder(outcome.folder), result.analysis, result.frame)
+    found = read_confirmation(ResultFolder(outcome.folder), result.analysis, result.trials)
     assert found is not None  # every trial of it is recorded
     return found
 
@@ -98,10 +98,10 @@ def _check_proxy(proxy: Optimum, arm: str, axis: str, size: int) -> None:
     word = AXES[axis].word
     if not proxy.interior:
         raise ValueError(
-            f"found {word} {proxy.size} of {arm} {proxy.status}; wanted an optimum inside the rates tried, to train "
-            f"{word} {size} at: widen --lrs of the sweep"
+            f"found {proxy.scale.describe((axis,))} of {arm} {proxy.status}; wanted an optimum inside the rates "
+            f"tried, to train {word} {size} at: widen --lrs of the sweep"
         )
-    if size == proxy.size:
+    if size == proxy.scale[axis]:
         raise ValueError(f"found {word} {size}, at which the rate was tuned; wanted another {word}")
 
 

@@ -7,14 +7,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from mutransfer.analysis.confirmation import Confirmation, confirmation
 from mutransfer.analysis.transfer import Analysis
 from mutransfer.checks import one_of
 from mutransfer.config import AXES, SweepConfig
 from mutransfer.sweep.folder import ResultFolder, read_origin
 from mutransfer.trials import records
+from mutransfer.trials.table import Trials
 
 FOLDER = "confirm"
 
@@ -39,12 +38,12 @@ def confirmed_lr(folder: ResultFolder) -> float | None:
     return None if origin is None else sorted(origin.sweeps[-1].config.lrs)[1]
 
 
-def read_confirmation(folder: ResultFolder, analysis: Analysis, frame: pd.DataFrame) -> Confirmation | None:
+def read_confirmation(folder: ResultFolder, analysis: Analysis, swept: Trials) -> Confirmation | None:
     """What a confirmation says, at the rates it was last begun at.
 
     Args:
         folder: inside a result.
-        analysis, frame: of the result.
+        analysis, swept: of the result.
 
     Returns None where no seed has been run at all three. Raises ValueError where the files are corrupt, or where the
     trials differ from the result's in more than rate, seed and size.
@@ -53,15 +52,15 @@ def read_confirmation(folder: ResultFolder, analysis: Analysis, frame: pd.DataFr
     recorded = records.read(folder.records) if origin is not None and folder.records.exists() else []
     if origin is None or not recorded:
         return None
-    trials = records.to_frame(recorded, analysis.axis)
-    trials = trials[trials["lr"].isin(origin.sweeps[-1].config.lrs)]
-    return None if trials.empty else confirmation(analysis, trials=trials, frame=frame)
+    lrs = origin.sweeps[-1].config.lrs
+    asked = [record for record in recorded if record.lr in lrs]
+    return confirmation(analysis, swept, records.to_trials(asked)) if asked else None
 
 
-def read_confirmations(result: Path, analysis: Analysis, frame: pd.DataFrame) -> tuple[Confirmation, ...]:
+def read_confirmations(result: Path, analysis: Analysis, swept: Trials) -> tuple[Confirmation, ...]:
     """Every confirmation inside a result that has a seed at all three rates, by arm and size. Raises as
     `read_confirmation`."""
     folders = [ResultFolder(path.parent) for path in (result / FOLDER).glob("*/config.json")]
-    found = [each for folder in folders if (each := read_confirmation(folder, analysis, frame)) is not None]
+    found = [each for folder in folders if (each := read_confirmation(folder, analysis, swept)) is not None]
     order = [arm.arm for arm in analysis.arms]
-    return tuple(sorted(found, key=lambda each: (order.index(each.arm), each.size)))
+    return tuple(sorted(found, key=lambda each: (order.index(each.arm), each.scale)))

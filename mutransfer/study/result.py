@@ -6,8 +6,6 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
 from mutransfer.analysis import Analysis, analyze, to_summary
 from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.config import SweepConfig, to_json
@@ -18,6 +16,7 @@ from mutransfer.study.settling import with_costs
 from mutransfer.sweep.folder import ResultFolder, explain_write_errors, read_failures, read_origin
 from mutransfer.trials import records
 from mutransfer.trials.records import Record
+from mutransfer.trials.table import Trials
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Recorded:
 class Result(Recorded):
     """The records of a sweep over sizes and what they say, with the sizes at which that was confirmed."""
 
-    frame: pd.DataFrame
+    trials: Trials
     analysis: Analysis
     confirmations: tuple[Confirmation, ...]
 
@@ -78,17 +77,15 @@ def read_result(path: Path) -> Result:
             f"found a search over lr, {', '.join(each.name for each in config.space)} in {path}; wanted a sweep of the "
             f"rate alone, along some sizes: `mutransfer report {path}` shows its best settings and how to confirm them"
         )
-    frame = records.to_frame(list(found.records), axis)
     # The order of the arms is the config's, whichever trial finished first.
-    order = {arm.name: index for index, arm in enumerate(config.arms)}
-    frame = frame.sort_values(
-        ["arm", axis, "log2_lr", "seed"], key=lambda c: c.map(order) if c.name == "arm" else c, ignore_index=True
-    )
+    order = [arm.name for arm in config.arms]
+    ordered = sorted(found.records, key=lambda each: (order.index(each.arm), getattr(each, axis), each.lr, each.seed))
+    trials = records.to_trials(ordered, along=(axis,))
     # An earlier command may have had arms that the last one leaves out.
     asked = replace(found.asked, parametrizations=config.parametrizations, variants=config.variants)
-    analysis = with_costs(analyze(frame, config.tolerance, axis=axis), asked, found.records)
-    confirmations = read_confirmations(path, analysis, frame)
-    return Result(path, config, found.command, found.asked, found.records, frame, analysis, confirmations)
+    analysis = with_costs(analyze(trials, config.tolerance), asked, found.records)
+    confirmations = read_confirmations(path, analysis, trials)
+    return Result(path, config, found.command, found.asked, found.records, trials, analysis, confirmations)
 
 
 def write_result(result: Result) -> None:
@@ -96,9 +93,9 @@ def write_result(result: Result) -> None:
     with explain_write_errors(ResultFolder(result.folder)):
         summary = json.dumps(to_summary(result.analysis), indent=1, allow_nan=False)
         write_whole(result.folder / "summary.json", summary.encode() + b"\n")
-        save_figures(result.analysis, result.frame, result.folder / "figures", result.confirmations)
+        save_figures(result.analysis, result.trials, result.folder / "figures", result.confirmations)
         write_report(
-            result.folder / "report.html", result.analysis, result.frame, provenance(result), result.confirmations
+            result.folder / "report.html", result.analysis, result.trials, provenance(result), result.confirmations
         )
 
 

@@ -1,4 +1,4 @@
-"""What was measured: one JSON object a line, appended and fsynced, read into a DataFrame. pandas, no torch.
+"""What was measured: one JSON object a line, appended and fsynced, read into a table of trials. pandas, no torch.
 
 `records.jsonl` is the truth; everything else in a result folder is computed from it. A missing number is null, never
 zero and never NaN.
@@ -10,22 +10,24 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mutransfer.config import SCHEMA, Range, flat_trial
+from mutransfer.config import LOSSES, SCHEMA, Range, flat_trial
 from mutransfer.config.model import WIDEST
+from mutransfer.config.scale import DIMENSIONS
 from mutransfer.strict import parse_json, read_file, structure
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from mutransfer.trials.table import Trials
 
 T = TypeVar("T")
 
-VARYING = {"width": "model.width", "depth": "model.depth", "batch_size": "batch_size", "steps": "steps"}
-"""What a sweep varies within an arm beside rate and seed: by axis, the dotted field of a record's config."""
+VARYING = {name: dimension.field for name, dimension in DIMENSIONS.items() if dimension.field}
+"""What a sweep may vary within an arm beside learning rate and seed: by dimension, the dotted field of a record's
+config."""
 
 
 @dataclass(frozen=True)
@@ -161,18 +163,48 @@ def drop_torn_tail(path: Path) -> None:
             os.fsync(file.fileno())
 
 
-def to_frame(records: list[Record], axis: str = "width") -> pd.DataFrame:
-    """Records as a DataFrame, a row each, with `log2_lr` beside `lr`, and in place of `config` its `setting`: all of it
-    but rate, seed and what varies along the axis, as JSON text of dotted fields. `versions` are left out."""
+def to_trials(records: Sequence[Record], loss: str = "final_loss", along: Sequence[str] = ()) -> Trials:
+    """Records as a table of trials: one row each.
+
+    Beside the table's own columns it has every number and text of a record. `setting` is a record's config as JSON text
+    of dotted fields, without learning rate, seed and the dimensions of the scale, which are columns, and with the
+    fingerprint of its data.
+
+    Args:
+        records: of one experiment, on the same data.
+        loss: the column that becomes `loss`.
+        along: the dimensions that the sweep is about.
+
+    Raises ValueError where there are no records, or where they mix experiments or data.
+    """
     import pandas as pd  # here, so that `status` need not wait for it
 
-    names = [f.name for f in fields(Record) if f.name not in ("config", "versions")]
-    frame = pd.DataFrame([{name: getattr(record, name) for name in names} for record in records], columns=names)
+    from mutransfer.trials.table import Trials
+
+    if not records:
+        raise ValueError("expected at least one finished trial, got none; run the sweep first")
+    for name in ("experiment", "data_fingerprint"):
+        values = sorted({str(getattr(record, name)) for record in records})
+        if len(values) != 1:
+            raise ValueError(
+                f"expected one {name} in all trials, got {len(values)} ({', '.join(values)}); analyze them apart"
+            )
+    names = [each.name for each in fields(Record) if each.name not in ("config", "versions")]
+    frame = pd.DataFrame({name: [getattr(record, name) for record in records] for name in names})
+    frame = frame.rename(columns={"tokens": "tokens_seen"})  # a number that follows from batch size and steps
     for name in ("init_loss", "final_loss", "val_loss", "mean_loss", "lr"):
         frame[name] = frame[name].astype("float64")
     frame["log2_lr"] = [math.log2(lr) for lr in frame["lr"]]
-    frame["setting"] = [_setting(record.config, axis) for record in records]
-    return frame
+    settings = [flat_trial(record.config) for record in records]
+    frame["unit"] = [LOSSES[setting["loss"]] for setting in settings]
+    frame["setting"] = [
+        json.dumps(
+            {name: value for name, value in sorted(setting.items()) if name not in ("lr", "seed", *VARYING.values())}
+            | {"data_fingerprint": record.data_fingerprint}
+        )
+        for setting, record in zip(settings, records, strict=True)
+    ]
+    return Trials(frame, records[0].experiment, along=tuple(along)).measured_by(loss)
 
 
 def values_of(record: Record, space: Sequence[Range]) -> tuple[float, ...]:
@@ -186,8 +218,3 @@ def values_of(record: Record, space: Sequence[Range]) -> tuple[float, ...]:
 def trained_part(record: Record) -> float:
     """The part of its steps that a trial was trained for; one that diverged counts as whole."""
     return 1.0 if record.pruned_step is None else record.pruned_step / record.steps
-
-
-def _setting(config: Mapping[str, Any], axis: str) -> str:
-    flat = flat_trial(config)
-    return json.dumps({name: flat[name] for name in sorted(flat) if name not in ("lr", "seed", VARYING[axis])})

@@ -96,7 +96,7 @@ def study(
         for optimum, true in zip(found, planted.optima, strict=True):
             known = optimum.interior and optimum.ci_low is not None and optimum.ci_high is not None
             interval = Interval(optimum.log2_lr, optimum.ci_low, optimum.ci_high) if known else None
-            widths.append((*stratum, *_held(interval, true), optimum.size, optimum.status))
+            widths.append((*stratum, *_held(interval, true), optimum.scale.width, optimum.status))
     names = ["seeds", "widths", "step", "shape", "slope", "factor", "weight", "held", "half"]
     return Studied(
         pd.DataFrame(sweeps, columns=[*names, "verdict", "wrong"]),

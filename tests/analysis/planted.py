@@ -21,7 +21,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mutransfer.analysis.curve import Curve
+from mutransfer.analysis.curve import Curve, curves
+from mutransfer.config.scale import Scale
+from mutransfer.trials.table import from_frame
 
 Array = NDArray[np.float64]
 Shape = Callable[[Array], Array]
@@ -233,7 +235,7 @@ def world(
     runs[np.broadcast_to((z > rng.uniform(*EDGE))[:, None], runs.shape)] = np.inf
     centred = octaves - octaves.mean()
     return World(
-        curves=tuple(Curve(width, grid, run) for width, run in zip(widths, runs, strict=True)),
+        curves=tuple(Curve(Scale(width), grid, run) for width, run in zip(widths, runs, strict=True)),
         kind=kind,
         optima=optima,
         slope=float(centred @ optima / (centred @ centred)),
@@ -265,40 +267,33 @@ def noise(rng: np.random.Generator, z: Array, widths: NDArray[np.int64], seeds: 
 
 
 FIELDS = {
-    "experiment": "planted",
-    "base_width": 128,
     "depth": 2,
-    "optimizer": "adamw",
-    "weight_decay": 0.0,
-    "schedule": "linear",
-    "warmup": 15,
     "batch_size": 16,
-    "context": 64,
     "steps": 150,
-    "tokens": 150 * 16 * 64,
+    "context": 64,
+    "tokens_seen": 150 * 16 * 64,
+    "data": "stdlib",
+    "unit": "nats",
     "init_loss": 5.545,
     "n_params": 100_000,
     "flops": 1e11,
-    "dtype": "float32",
-    "data": "stdlib",
-    "data_fingerprint": "f" * 16,
-    "setting": '{"loss": "cross_entropy", "model.activation": "gelu", "optimizer.beta2": 0.95}',
+    "setting": '{"model.activation": "gelu", "optimizer.beta2": 0.95}',
 }
 
 
 def frame(arms: dict[str, tuple[Curve, ...]], **fields: object) -> pd.DataFrame:
-    """The frame that `records.to_frame` would give for these curves: inf is a diverged trial, NaN one not run."""
+    """The trials that these curves are of: inf is a diverged trial, NaN one not run."""
     rows = [
         {
             **FIELDS,
             **fields,
             "arm": arm,
             "parametrization": arm,
-            "width": curve.size,
+            "width": curve.scale.width,
             "seed": seed,
             "log2_lr": float(rate),
             "lr": float(2.0**rate),
-            "final_loss": float(loss) if np.isfinite(loss) else np.nan,
+            "loss": float(loss),
             "diverged": bool(np.isinf(loss)),
         }
         for arm, curves in arms.items()
@@ -310,6 +305,16 @@ def frame(arms: dict[str, tuple[Curve, ...]], **fields: object) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def curves_of(trials: pd.DataFrame) -> tuple[Curve, ...]:
+    """The curves of an arm's trials."""
+    return curves(from_frame(trials))
+
+
+def along(trials: pd.DataFrame, dimension: str) -> pd.DataFrame:
+    """The same trials, their widths as sizes along another dimension."""
+    return trials.assign(**{dimension: trials["width"], "width": 128})
+
+
 def parabola(width: int, optimum: float, rates: Array, seeds: int = 2, a: float = 0.025) -> Curve:
     """A parabola without noise, its seeds apart by an offset."""
-    return Curve(width, rates, 2.3 + a * (rates - optimum) ** 2 + 0.01 * np.arange(seeds)[:, None])
+    return Curve(Scale(width), rates, 2.3 + a * (rates - optimum) ** 2 + 0.01 * np.arange(seeds)[:, None])

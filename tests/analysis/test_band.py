@@ -9,6 +9,7 @@ from analysis.planted import parabola, world
 from mutransfer.analysis.band import WITHIN, Band, bands
 from mutransfer.analysis.curve import Curve
 from mutransfer.analysis.optimum import optima
+from mutransfer.config.scale import Scale
 
 RATES = np.arange(-10.0, -3.0)
 
@@ -24,7 +25,7 @@ def test_of_a_parabola_in_closed_form(optimum: float, a: float) -> None:
     best = 2.3 + 0.005
     for band, within in zip(of(parabola(32, optimum, RATES, a=a)), WITHIN, strict=True):
         reach = math.sqrt(within * best / a)
-        assert (band.size, band.within, band.low_open, band.high_open) == (32, within, False, False)
+        assert (band.scale.width, band.within, band.low_open, band.high_open) == (32, within, False, False)
         assert band.low == pytest.approx(optimum - reach, abs=2e-4)
         assert band.high == pytest.approx(optimum + reach, abs=2e-4)
 
@@ -44,7 +45,7 @@ def test_a_band_that_runs_to_the_end_of_the_rates_is_open_there() -> None:
     assert (wide.low, wide.low_open, wide.high_open) == (-10, True, False)
     censored, _ = of(parabola(32, -12.0, RATES, a=0.001))
     assert (censored.low, censored.low_open, censored.high_open) == (-10, True, False)
-    flat, _ = of(Curve(32, RATES, np.full((2, 7), 2.3)))
+    flat, _ = of(Curve(Scale(32), RATES, np.full((2, 7), 2.3)))
     assert (flat.low, flat.high, flat.low_open, flat.high_open) == (-10, -4, True, True)
 
 
@@ -56,7 +57,7 @@ def test_a_band_ends_where_trials_diverged() -> None:
 
 
 def test_without_an_optimum_it_is_read_off_the_lines_between_means() -> None:
-    curve = Curve(32, RATES[:3], np.array([[2.0, 2.01, 2.05]]))
+    curve = Curve(Scale(32), RATES[:3], np.array([[2.0, 2.01, 2.05]]))
     narrow, wide = of(curve)
     assert (narrow.low, narrow.low_open) == (-10, True)
     assert narrow.high == pytest.approx(-9.5)
@@ -64,4 +65,4 @@ def test_without_an_optimum_it_is_read_off_the_lines_between_means() -> None:
 
 
 def test_where_every_trial_diverged_there_is_none() -> None:
-    assert of(Curve(32, RATES, np.full((2, 7), np.inf))) == ()
+    assert of(Curve(Scale(32), RATES, np.full((2, 7), np.inf))) == ()

@@ -7,6 +7,7 @@ from analysis.planted import world
 from mutransfer.analysis.leverage import leverage
 from mutransfer.analysis.line import slope
 from mutransfer.analysis.optimum import Optimum, optima
+from mutransfer.config.scale import Scale
 
 WIDTHS = (32, 64, 128, 256, 512)
 TAU = 0.25
@@ -14,7 +15,7 @@ TAU = 0.25
 
 def line(drift: float = 0.0, sd: float = 0.05, widths: tuple[int, ...] = WIDTHS) -> list[Optimum]:
     return [
-        Optimum(width, -7 + drift * octave, -8, -6, 2.3, "interior", sd**2, 0.0, 50.0)
+        Optimum(Scale(width), -7 + drift * octave, -8, -6, 2.3, "interior", sd**2, 0.0, 50.0)
         for octave, width in enumerate(widths)
     ]
 
@@ -32,7 +33,7 @@ def test_the_planted_outlier_is_named_and_the_slope_without_it_is_the_line_s(
     """At four widths the neighbour's residual is the larger one."""
     found = leverage(moved(line(drift, widths=widths), at, by), TAU)
     assert found is not None
-    assert found.size == widths[at]
+    assert found.scale.width == widths[at]
     assert found.slope_without == pytest.approx(drift, abs=1e-9)
 
 
@@ -62,14 +63,14 @@ def test_hat_value_and_dfbeta_are_those_of_a_second_fit() -> None:
     found, whole = leverage(planted, TAU), slope(planted)
     assert found is not None
     assert whole is not None
-    without = slope([optimum for optimum in planted if optimum.size != found.size])
+    without = slope([optimum for optimum in planted if optimum.scale.width != found.scale.width])
     assert without is not None
     assert found.slope_without == pytest.approx(without.value)
     assert found.dfbeta == pytest.approx(whole.value - without.value)
     # The hat matrix of log2 width and 1; dfbeta = k e / (1 - h).
     x = np.stack([np.ones(5), np.log2(WIDTHS)], axis=1)
     hat = x @ np.linalg.inv(x.T @ x) @ x.T
-    at = WIDTHS.index(found.size)
+    at = WIDTHS.index(found.scale.width)
     y = np.array([optimum.log2_lr for optimum in planted])
     weight = (x[at, 1] - x[:, 1].mean()) / np.sum((x[:, 1] - x[:, 1].mean()) ** 2)
     assert found.hat == pytest.approx(hat[at, at])

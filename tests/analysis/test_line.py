@@ -8,16 +8,17 @@ from hypothesis import strategies as st
 from analysis.planted import parabola
 from mutransfer.analysis.line import WOBBLE, WOBBLE_DF, prediction, slope, slope_weights
 from mutransfer.analysis.optimum import Optimum, optima
+from mutransfer.config.scale import Scale
 
 WIDTHS = (32, 64, 128, 256)
 
 
 def at(width: int, log2_lr: float, noise: float = 0.01, shape: float = 0.0, df: float = 10.0) -> Optimum:
-    return Optimum(width, log2_lr, log2_lr - 0.2, log2_lr + 0.2, 2.3, "interior", noise, shape, df)
+    return Optimum(Scale(width), log2_lr, log2_lr - 0.2, log2_lr + 0.2, 2.3, "interior", noise, shape, df)
 
 
 def censored(width: int) -> Optimum:
-    return Optimum(width, -10, None, None, 2.3, "censored_low")
+    return Optimum(Scale(width), -10, None, None, 2.3, "censored_low")
 
 
 @given(st.floats(-2, 2), st.floats(-12, 0))
@@ -62,7 +63,7 @@ def test_a_prediction_is_the_line_and_is_less_sure_the_further_it_goes() -> None
     line = [at(width, -7 + 0.1 * math.log2(width)) for width in WIDTHS]
     variances = []
     for width in (90, 256, 1024, 8192):
-        predicted = prediction(line, width)
+        predicted = prediction(line, Scale(width))
         assert predicted.value == pytest.approx(-7 + 0.1 * math.log2(width))
         variances.append(predicted.variance)
     assert variances == sorted(variances)
@@ -70,7 +71,7 @@ def test_a_prediction_is_the_line_and_is_less_sure_the_further_it_goes() -> None
 
 def test_the_variance_of_a_prediction_in_closed_form() -> None:
     x = math.log2(1024) - 6.5
-    predicted = prediction([at(width, -7.0, noise=0.01, shape=0.02) for width in WIDTHS], 1024)
+    predicted = prediction([at(width, -7.0, noise=0.01, shape=0.02) for width in WIDTHS], Scale(1024))
     leverage = 1 / 4 + x**2 / 5
     wobble = WOBBLE_DF * WOBBLE**2 / (WOBBLE_DF + 2)
     assert predicted.variance == pytest.approx(leverage * (0.01 + 0.01) + 0.01 + wobble * (1 + leverage))
@@ -79,10 +80,10 @@ def test_the_variance_of_a_prediction_in_closed_form() -> None:
 def test_scatter_beyond_the_noise_counts_as_wobble() -> None:
     straight = [at(width, -7) for width in WIDTHS]
     scattered = [at(width, -7 + 0.5 * sign) for width, sign in zip(WIDTHS, (1, -1, -1, 1), strict=True)]
-    assert prediction(scattered, 512).variance > 2 * prediction(straight, 512).variance
+    assert prediction(scattered, Scale(512)).variance > 2 * prediction(straight, Scale(512)).variance
 
 
 def test_scatter_that_the_noise_explains_is_no_wobble() -> None:
     straight = [at(width, -7, noise=0.04) for width in WIDTHS]
     scattered = [at(width, -7 + 0.1 * sign, noise=0.04) for width, sign in zip(WIDTHS, (1, -1, -1, 1), strict=True)]
-    assert prediction(scattered, 512).variance == pytest.approx(prediction(straight, 512).variance)
+    assert prediction(scattered, Scale(512)).variance == pytest.approx(prediction(straight, Scale(512)).variance)

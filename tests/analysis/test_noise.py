@@ -21,6 +21,7 @@ from mutransfer.analysis.noise import (
     tilt,
 )
 from mutransfer.analysis.quartic import SHARPEST, Quartic, Window, fit, window
+from mutransfer.config.scale import Scale
 
 CALIBRATION = Path(__file__).parents[2] / "results" / "calibration" / "calibration.json"
 RATES = np.arange(-10.0, -3.0)
@@ -33,7 +34,7 @@ def noisy(seed: int, seeds: int = 3, tilted: float = 0.0) -> Window:
     clean = parabola(32, -7.0, RATES, seeds, a=0.01)
     own = SIGMA * rng.standard_normal(clean.losses.shape) + 0.1 * rng.standard_normal((seeds, 1))
     slanted = tilted * rng.standard_normal((seeds, 1)) * (RATES + 7)
-    points = window(Curve(32, RATES, clean.losses + own + slanted))
+    points = window(Curve(Scale(32), RATES, clean.losses + own + slanted))
     assert points is not None
     return points
 
@@ -92,7 +93,7 @@ def test_kappa_starts_from_its_prior_and_counts_seeds_run_at_all_rates() -> None
     assert tilt([]) == Noise(TILT, TILT_DF)
     holes = noisy(0).losses.copy()
     holes[0, 0] = np.nan
-    points = window(Curve(32, RATES[: holes.shape[1]], holes))
+    points = window(Curve(Scale(32), RATES[: holes.shape[1]], holes))
     assert points is not None
     assert kappa2([points], noise).df == TILT_DF + 1
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from analysis.planted import World, parabola, world
 from mutransfer.analysis.curve import Curve
 from mutransfer.analysis.optimum import Optimum, optima
+from mutransfer.config.scale import Scale
 
 RATES = np.arange(-10.0, -3.0)
 
@@ -45,7 +46,7 @@ def test_an_optimum_at_the_lowest_rate_is_no_winner() -> None:
 
 @pytest.mark.parametrize("losses", [np.full((2, 7), 5.545), np.full((1, 7), 5.545)])
 def test_equal_losses_are_flat(losses: np.ndarray) -> None:
-    found = only(Curve(32, RATES, losses))
+    found = only(Curve(Scale(32), RATES, losses))
     assert (found.status, found.ci_low) == ("flat", None)
 
 
@@ -54,19 +55,21 @@ def test_noise_alone_is_flat() -> None:
     statuses = [
         optimum.status
         for _ in range(20)
-        for optimum in optima([Curve(width, RATES, 2.3 + rng.normal(0, 0.01, (3, 7))) for width in (32, 64, 128, 256)])
+        for optimum in optima(
+            [Curve(Scale(width), RATES, 2.3 + rng.normal(0, 0.01, (3, 7))) for width in (32, 64, 128, 256)]
+        )
     ]
     assert statuses.count("flat") >= 0.9 * len(statuses)
 
 
 @pytest.mark.parametrize("losses", [[[2.3]], [[2.3, 2.2]], [[2.4, 2.3, np.inf]]])
 def test_fewer_than_three_rates_are_too_few(losses: list[list[float]]) -> None:
-    found = only(Curve(32, RATES[: len(losses[0])], np.array(losses)))
+    found = only(Curve(Scale(32), RATES[: len(losses[0])], np.array(losses)))
     assert found.status == "too_few"
 
 
 def test_where_every_trial_diverged_the_optimum_is_lower() -> None:
-    found = only(Curve(32, RATES, np.full((2, 7), np.inf)))
+    found = only(Curve(Scale(32), RATES, np.full((2, 7), np.inf)))
     assert (found.status, found.log2_lr, found.loss) == ("censored_low", -10, None)
 
 
@@ -79,7 +82,7 @@ def test_a_diverged_right_cliff_closes_its_side() -> None:
 
 
 def test_a_best_rate_beside_the_cliff_is_known_to_a_grid_step() -> None:
-    curve = Curve(32, RATES, 2.3 + 0.05 * (-6 - RATES) + np.zeros((2, 1)))
+    curve = Curve(Scale(32), RATES, 2.3 + 0.05 * (-6 - RATES) + np.zeros((2, 1)))
     curve.losses[:, 5:] = np.inf
     found = only(curve)
     assert (found.status, found.log2_lr) == ("interior", -6.0)
@@ -102,7 +105,7 @@ def test_a_rate_that_diverged_for_one_seed_counts_as_diverged() -> None:
 def test_a_fit_that_falls_to_the_end_of_the_range_is_censored() -> None:
     """Best rate inside, but the fit falls to the lowest rate tried: the optimum may lie below it."""
     losses = np.array([2.310, 2.307, 2.334, 2.305, 2.365, 2.385, 2.459])
-    found = only(Curve(32, RATES, losses + np.zeros((3, 1))))
+    found = only(Curve(Scale(32), RATES, losses + np.zeros((3, 1))))
     assert (found.status, found.log2_lr) == ("censored_low", -10)
 
 
@@ -110,7 +113,7 @@ def test_a_fit_that_falls_to_the_end_of_the_range_is_censored() -> None:
 @settings(max_examples=40, deadline=None)
 def test_equivariant_to_rate_and_invariant_to_loss(shift: float, offset: float, seed: int, seeds: int) -> None:
     sweep = planted(seed, seeds)
-    moved = [Curve(curve.size, curve.log2_lr + shift, curve.losses + offset) for curve in sweep.curves]
+    moved = [Curve(curve.scale, curve.log2_lr + shift, curve.losses + offset) for curve in sweep.curves]
     for before, after in zip(optima(sweep.curves), optima(moved), strict=True):
         assert after.status == before.status
         assert after.log2_lr == pytest.approx(before.log2_lr + shift, abs=1e-6)
@@ -125,11 +128,11 @@ def test_seeds_have_no_order(order: list[int], seed: int, missing: float) -> Non
     sweep = planted(seed, 3)
     holes = np.random.default_rng(seed).random((3, 40)) < missing
     curves = [
-        Curve(c.size, c.log2_lr, np.where(holes[:, : len(c.log2_lr)], np.nan, c.losses))
+        Curve(c.scale, c.log2_lr, np.where(holes[:, : len(c.log2_lr)], np.nan, c.losses))
         for c in sweep.curves
         if not holes[:, : len(c.log2_lr)].all(axis=0).any()
     ]
-    relabelled = [Curve(c.size, c.log2_lr, c.losses[order]) for c in curves]
+    relabelled = [Curve(c.scale, c.log2_lr, c.losses[order]) for c in curves]
     for before, after in zip(optima(curves), optima(relabelled), strict=True):
         assert after.status == before.status
         assert after.log2_lr == pytest.approx(before.log2_lr, abs=1e-6)

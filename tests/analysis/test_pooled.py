@@ -9,6 +9,7 @@ from mutransfer.analysis.line import apart, combination, located, slope, slope_w
 from mutransfer.analysis.optimum import Optimum, optima
 from mutransfer.analysis.pooled import Located, common_df, pool
 from mutransfer.analysis.quartic import Quartic
+from mutransfer.config.scale import Scale
 
 RATES = np.arange(-11.0, -2.0)
 WIDTHS = (32, 64, 128, 256)
@@ -44,7 +45,7 @@ def test_curves_of_one_skewed_shape_are_found_together() -> None:
         t = RATES - at
         return 2.3 + 0.02 * t**2 * (1 + 0.12 * t + 0.02 * t**2) + np.zeros((2, 1))
 
-    curves = [Curve(width, RATES, losses(at)) for width, at in zip(WIDTHS, minima, strict=True)]
+    curves = [Curve(Scale(width), RATES, losses(at)) for width, at in zip(WIDTHS, minima, strict=True)]
     found = optima(curves)
     together = abs(pooled(curves).log2_lr - minima)
     assert together.max() < 0.02
@@ -71,7 +72,7 @@ def test_slopes_have_less_error_than_through_minima_one_by_one() -> None:
 def test_equivariant_to_rate_and_invariant_to_loss(seeds: int) -> None:
     sweep = planted(3, seeds, "skewed_right")
     before = pooled(sweep.curves)
-    after = pooled([Curve(c.size, c.log2_lr + 2, c.losses + 1) for c in sweep.curves])
+    after = pooled([Curve(c.scale, c.log2_lr + 2, c.losses + 1) for c in sweep.curves])
     np.testing.assert_allclose(after.log2_lr, before.log2_lr + 2, atol=1e-6)
     np.testing.assert_allclose(after.noise, before.noise, rtol=1e-4, atol=1e-9)
     np.testing.assert_allclose(after.shape, before.shape, rtol=1e-4, atol=1e-9)
@@ -80,7 +81,7 @@ def test_equivariant_to_rate_and_invariant_to_loss(seeds: int) -> None:
 def test_neither_seeds_nor_widths_have_an_order() -> None:
     sweep = planted(5, 3, "measured")
     before = pooled(sweep.curves)
-    seeds = pooled([Curve(c.size, c.log2_lr, c.losses[[2, 0, 1]]) for c in sweep.curves])
+    seeds = pooled([Curve(c.scale, c.log2_lr, c.losses[[2, 0, 1]]) for c in sweep.curves])
     np.testing.assert_allclose(seeds.log2_lr, before.log2_lr, atol=1e-7)
     np.testing.assert_allclose(seeds.noise, before.noise, rtol=1e-6, atol=1e-12)
     widths = pooled(sweep.curves[::-1])
@@ -95,7 +96,7 @@ def test_noise_is_what_runs_do_to_minima() -> None:
     found = []
     for _ in range(200):
         curves = [parabola(width, at, RATES, 3) for width, at in zip(WIDTHS[:3], minima, strict=True)]
-        found.append(pooled([Curve(c.size, RATES, c.losses + rng.normal(0, 0.006, c.losses.shape)) for c in curves]))
+        found.append(pooled([Curve(c.scale, RATES, c.losses + rng.normal(0, 0.006, c.losses.shape)) for c in curves]))
     scatter = np.cov(np.array([each.log2_lr for each in found]).T)
     promised = np.mean([each.noise for each in found], axis=0)
     np.testing.assert_allclose(np.diag(promised), np.diag(scatter), rtol=0.3)
@@ -122,7 +123,7 @@ def test_it_is_the_line_where_all_curves_were_fitted_and_else_the_optima_are() -
     found = optima(planted(4).curves)
     weights = slope_weights(found)
     assert slope(found) == pool_of(found).combination(weights)
-    without = [*found[:3], Optimum(256, -7.0, -8.0, -6.0, 2.3, "interior", noise=1.0)]
+    without = [*found[:3], Optimum(Scale(256), -7.0, -8.0, -6.0, 2.3, "interior", noise=1.0)]
     assert combination(weights, without) == apart(without).combination(weights)
 
 
@@ -134,7 +135,7 @@ def pool_of(found: tuple[Optimum, ...]) -> Located:
 
 def test_a_censored_optimum_is_a_number_beside_them() -> None:
     found = optima(planted(4).curves)
-    end = Optimum(512, -10.0, None, None, 2.3, "censored_low")
+    end = Optimum(Scale(512), -10.0, None, None, 2.3, "censored_low")
     both, inner = located([*found, end]), pool_of(found)
     np.testing.assert_array_equal(both.log2_lr, [*inner.log2_lr, -10.0])
     np.testing.assert_array_equal(both.noise[:4, :4], inner.noise)

@@ -18,6 +18,7 @@ from mutransfer.analysis.leverage import Leverage, leverage
 from mutransfer.analysis.line import slope
 from mutransfer.analysis.optimum import Optimum
 from mutransfer.analysis.verdict import judge, reason
+from mutransfer.config.scale import Scale
 
 PUBLISHED: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "published.json").read_text())
 TAU = 0.25
@@ -26,7 +27,8 @@ TAU = 0.25
 def read(sizes: list[int], log2_lr: list[float]) -> list[Optimum]:
     """Optima of a grid of factor 2, each uniform within half a step about its rate: variance 1/12."""
     return [
-        Optimum(size, rate, None, None, None, "interior", 1 / 12) for size, rate in zip(sizes, log2_lr, strict=True)
+        Optimum(Scale(size), rate, None, None, None, "interior", 1 / 12)
+        for size, rate in zip(sizes, log2_lr, strict=True)
     ]
 
 
@@ -59,7 +61,9 @@ def test_megatron_s_sp_drifts_and_its_mup_rests_on_one_width() -> None:
     assert line(table["widths"], list(np.log2(table["sp"]))).estimate == pytest.approx(-1.000, abs=1e-3)
     assert (judge(sp, TAU), leverage(sp, TAU)) == ("does_not_transfer", None)
     assert line(table["widths"], list(np.log2(table["mup"]))).estimate == pytest.approx(0.199, abs=1e-3)
-    assert leverage(mup, TAU) == Leverage(2048, pytest.approx(0.0), pytest.approx(0.6), pytest.approx(0.199, abs=1e-3))
+    assert leverage(mup, TAU) == Leverage(
+        Scale(2048), pytest.approx(0.0), pytest.approx(0.6), pytest.approx(0.199, abs=1e-3)
+    )
     assert judge(mup, TAU) == "inconclusive"
     assert "the slope rests on width 2048 alone: without it +0.00, with it +0.20" in reason(mup, TAU)
 
@@ -96,7 +100,7 @@ def test_the_whole_analysis_of_published_losses_finds_the_drift() -> None:
     rates = np.array(table["log2_lr"], dtype=np.float64)[order]
     cells = {"nan": math.inf, None: math.nan}
     curves = tuple(
-        Curve(width, rates, np.array([[cells.get(loss, loss) for loss in table["loss"][str(width)]]])[:, order])
+        Curve(Scale(width), rates, np.array([[cells.get(loss, loss) for loss in table["loss"][str(width)]]])[:, order])
         for width in table["widths"]
     )
     trials = frame({"mup": curves}, init_loss=math.log(50257))

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from analysis.planted import parabola
 from mutransfer.analysis.curve import Curve
 from mutransfer.analysis.quartic import DISCREPANCY, PEAKEDNESS, SKEW, Quartic, fit, powers, window
+from mutransfer.config.scale import Scale
 
 RATES = np.arange(-10.0, -3.0)
 VARIANCE = 0.005**2
@@ -29,7 +30,7 @@ def test_it_is_the_weighted_ridge_fit_to_the_seed_means() -> None:
     """The recipe written out for complete seeds: weights 1 / (sigma^2/S + (0.15 e)^2), penalties on b3 and b4."""
     rng = np.random.default_rng(1)
     losses = 2.3 + 0.02 * (RATES + 7.2) ** 2 + rng.normal(0, 0.01, (3, 7)) + rng.normal(0, 0.01, (3, 1))
-    points = window(Curve(32, RATES, losses))
+    points = window(Curve(Scale(32), RATES, losses))
     assert points is not None
     first = fit(points, VARIANCE)
     y, z = points.losses.mean(axis=0), points.z
@@ -45,7 +46,7 @@ def test_it_is_the_weighted_ridge_fit_to_the_seed_means() -> None:
 def test_influence_is_the_derivative_of_the_minimum() -> None:
     rng = np.random.default_rng(2)
     losses = 2.3 + 0.02 * (RATES + 7.2) ** 2 + rng.normal(0, 0.005, (2, 7))
-    points = window(Curve(32, RATES, losses))
+    points = window(Curve(Scale(32), RATES, losses))
     assert points is not None
     before = fit(points, VARIANCE)
     base = fit(points, VARIANCE, before)
@@ -69,10 +70,10 @@ def test_derivatives_of_the_powers() -> None:
 
 def test_the_window_is_contiguous_and_holds_both_neighbours() -> None:
     excess = np.array([0.0, 0.1, 0.3, 0.05, 0.0, 0.3, 0.31, 0.2])
-    points = window(Curve(32, np.arange(8.0), (2 + excess - 0.001 * (np.arange(8) == 4))[None]))
+    points = window(Curve(Scale(32), np.arange(8.0), (2 + excess - 0.001 * (np.arange(8) == 4))[None]))
     assert points is not None
     assert (points.low, points.high) == (3.0, 5.0)
-    coarse = window(Curve(32, np.array([-8.0, -6.0, -4.0]), np.array([[3.0, 2.0, 3.0]])))
+    coarse = window(Curve(Scale(32), np.array([-8.0, -6.0, -4.0]), np.array([[3.0, 2.0, 3.0]])))
     assert coarse is not None
     assert len(coarse.z) == 3
 
@@ -89,10 +90,10 @@ def test_the_window_ends_at_three_octaves_and_at_a_divergence() -> None:
 
 
 def test_too_few_points_have_no_window() -> None:
-    assert window(Curve(32, np.arange(3.0), np.array([[2.0, 1.0, np.inf]]))) is None
-    assert window(Curve(32, np.arange(3.0), np.full((1, 3), np.inf))) is None
+    assert window(Curve(Scale(32), np.arange(3.0), np.array([[2.0, 1.0, np.inf]]))) is None
+    assert window(Curve(Scale(32), np.arange(3.0), np.full((1, 3), np.inf))) is None
 
 
 def test_a_curve_without_a_minimum_has_none() -> None:
-    assert fitted(Curve(32, RATES, 2.3 + 0.05 * np.arange(7.0)[None])).minimum is None
-    assert fitted(Curve(32, RATES, 2.3 - 0.002 * np.square(np.arange(7.0))[None])).minimum is None
+    assert fitted(Curve(Scale(32), RATES, 2.3 + 0.05 * np.arange(7.0)[None])).minimum is None
+    assert fitted(Curve(Scale(32), RATES, 2.3 - 0.002 * np.square(np.arange(7.0))[None])).minimum is None

@@ -5,6 +5,7 @@ import pytest
 from analysis.planted import frame
 from analysis.test_transfer import arm
 from mutransfer.analysis import Analysis, Recommendation, analyze, horizon_note, recommend
+from mutransfer.config.scale import Scale
 
 
 def planted(slope: float = 0.1) -> Analysis:
@@ -13,16 +14,17 @@ def planted(slope: float = 0.1) -> Analysis:
 
 @pytest.mark.parametrize(("width", "extrapolation"), [(16, 1.0), (32, 0.0), (100, 0.0), (256, 0.0), (4096, 4.0)])
 def test_the_rate_is_on_the_line(width: int, extrapolation: float) -> None:
-    found = recommend(planted(), "mup", width)
+    found = recommend(planted(), "mup", Scale(width))
     assert math.log2(found.lr) == pytest.approx(-7 + 0.1 * (math.log2(width) - 6.5), abs=1e-6)
     assert found.ci_low < found.lr < found.ci_high
     assert found.extrapolation == pytest.approx(extrapolation)
-    assert (found.arm, found.parametrization, found.size) == ("mup", "mup", width)
+    assert (found.arm, found.parametrization, found.scale) == ("mup", "mup", Scale(width))
+    assert found.horizon is not None
     assert (found.horizon.steps, found.horizon.batch_size, found.horizon.data) == (150, 16, "stdlib")
 
 
 def test_it_is_less_sure_the_further_it_goes() -> None:
-    found = [recommend(planted(0.0), "mup", width) for width in (256, 1024, 4096, 16384)]
+    found = [recommend(planted(0.0), "mup", Scale(width)) for width in (256, 1024, 4096, 16384)]
     ratios = [each.ci_high / each.ci_low for each in found]
     assert ratios == sorted(ratios)
     regrets = [each.expected_regret for each in found if each.expected_regret is not None]
@@ -34,19 +36,19 @@ def test_it_is_less_sure_the_further_it_goes() -> None:
 
 def test_no_rate_without_transfer() -> None:
     with pytest.raises(ValueError, match=r"found the verdict does_not_transfer for sp .*wanted transfers") as refused:
-        recommend(planted(), "sp", 1024)
+        recommend(planted(), "sp", Scale(1024))
     assert "\n" not in str(refused.value)
     with pytest.raises(ValueError, match="found the verdict inconclusive for mup"):
-        recommend(planted(0.24), "mup", 1024)
+        recommend(planted(0.24), "mup", Scale(1024))
     with pytest.raises(ValueError, match="found no arm 'ntk'"):
-        recommend(planted(), "ntk", 1024)
+        recommend(planted(), "ntk", Scale(1024))
     with pytest.raises(ValueError, match="found width 0"):
-        recommend(planted(), "mup", 0)
+        recommend(planted(), "mup", Scale(0))
 
 
 @pytest.fixture
 def tuned() -> Recommendation:
-    return recommend(planted(), "mup", 1024)
+    return recommend(planted(), "mup", Scale(1024))
 
 
 def test_the_horizon_it_was_tuned_at_is_named(tuned: Recommendation) -> None:

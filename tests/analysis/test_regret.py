@@ -7,6 +7,7 @@ from analysis.planted import parabola, world
 from mutransfer.analysis.curve import Curve
 from mutransfer.analysis.optimum import optima
 from mutransfer.analysis.regret import Regret, regret
+from mutransfer.config.scale import Scale
 
 RATES = np.arange(-12.0, -2.0)
 A = 0.025
@@ -65,7 +66,7 @@ def test_an_interval_that_ends_beyond_the_rates_that_trained_is_open() -> None:
 
 
 def test_a_best_rate_beside_the_cliff_still_has_a_cost() -> None:
-    target = Curve(256, RATES, 2.3 + 0.05 * np.abs(-6 - RATES) + np.zeros((2, 1)))
+    target = Curve(Scale(256), RATES, 2.3 + 0.05 * np.abs(-6 - RATES) + np.zeros((2, 1)))
     target.losses[:, RATES > -6] = np.inf
     proxy = parabola(32, -8.0, RATES)
     found = optima([proxy, target])

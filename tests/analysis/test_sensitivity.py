@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from analysis.planted import parabola, world
 from mutransfer.analysis.curve import Curve
 from mutransfer.analysis.sensitivity import Sensitivity, lr_sensitivity
+from mutransfer.config.scale import Scale
 
 RATES = np.arange(-10.0, -3.0)
 
@@ -23,11 +24,11 @@ def test_of_a_parabola_in_closed_form(optimum: int, a: float, step: float) -> No
     found = only(parabola(32, optimum, rates, a=a), init=100.0)
     mean = a * (4**3 + 3**3) * step**3 / (3 * 7 * step)
     assert found.estimate == pytest.approx(mean + a * step**2 / 6, rel=1e-6)
-    assert (found.size, found.low, found.high) == (32, rates[0], rates[-1])
+    assert (found.scale.width, found.low, found.high) == (32, rates[0], rates[-1])
 
 
 def test_of_equal_losses_is_nothing() -> None:
-    found = only(Curve(32, RATES, np.array([[2.3], [2.4]]) + np.zeros(7)))
+    found = only(Curve(Scale(32), RATES, np.array([[2.3], [2.4]]) + np.zeros(7)))
     assert (found.estimate, found.ci_low) == (pytest.approx(0, abs=1e-12), 0.0)
 
 
@@ -35,7 +36,7 @@ def test_of_equal_losses_is_nothing() -> None:
 @settings(deadline=None)
 def test_only_differences_of_losses_matter(constant: float, seed: int) -> None:
     curves = world(np.random.default_rng(seed), seeds=2).curves
-    moved = [Curve(curve.size, curve.log2_lr, curve.losses + constant) for curve in curves]
+    moved = [Curve(curve.scale, curve.log2_lr, curve.losses + constant) for curve in curves]
     for one, other in zip(
         lr_sensitivity(curves, [np.full(2, 5.5)] * 4),
         lr_sensitivity(moved, [np.full(2, 5.5 + constant)] * 4),
@@ -47,12 +48,14 @@ def test_only_differences_of_losses_matter(constant: float, seed: int) -> None:
 
 @pytest.mark.parametrize("failed", [np.inf, 4.0, 9.0])
 def test_failed_training_counts_as_the_loss_at_initialization(failed: float) -> None:
-    found = only(Curve(32, RATES[:3], np.array([[1.0, 1.0, failed]])), init=4.0)
+    found = only(Curve(Scale(32), RATES[:3], np.array([[1.0, 1.0, failed]])), init=4.0)
     assert found.estimate == pytest.approx((1.0 + 2.5) / 2 - 1.0)
 
 
 def test_every_seed_has_its_own_initialization() -> None:
-    (found,) = lr_sensitivity([Curve(32, RATES[:2], np.array([[1.0, np.inf], [1.0, np.inf]]))], [np.array([4.0, 4.1])])
+    (found,) = lr_sensitivity(
+        [Curve(Scale(32), RATES[:2], np.array([[1.0, np.inf], [1.0, np.inf]]))], [np.array([4.0, 4.1])]
+    )
     assert found.estimate == pytest.approx((3 / 2 + 3.1 / 2) / 2)
     # t at 1 degree of freedom times the standard error of 1.5 and 1.55.
     assert found.ci_high == pytest.approx(1.525 + 12.7062047 * 0.025)
@@ -60,7 +63,7 @@ def test_every_seed_has_its_own_initialization() -> None:
 
 def test_no_interval_reaches_above_what_a_range_can_cost() -> None:
     """Where the seeds part by a whole capped rate, t at 1 degree of freedom would go beyond."""
-    torn = Curve(32, RATES[:3], np.array([[1.0, 1.0, 1.1], [1.0, 1.0, np.inf]]))
+    torn = Curve(Scale(32), RATES[:3], np.array([[1.0, 1.0, 1.1], [1.0, 1.0, np.inf]]))
     found = only(torn, init=4.0)
     assert found.ci_high == pytest.approx(4.0 - 1.0)
     assert found.ci_low == 0.0
@@ -101,7 +104,9 @@ def test_intervals_hold_the_truth(seeds: int) -> None:
         found = lr_sensitivity(planted.curves, [np.full(seeds, init)] * 4)
         for each, curve, optimum, shape in zip(found, planted.curves, planted.optima, planted.shapes, strict=True):
             rates = curve.log2_lr
-            true = np.where(curve.diverged, init, np.minimum(2.3 + 4 / curve.size + shape(rates - optimum), init))
+            true = np.where(
+                curve.diverged, init, np.minimum(2.3 + 4 / curve.scale.width + shape(rates - optimum), init)
+            )
             truth = np.trapezoid(true, rates) / (rates[-1] - rates[0]) - true.min()
             assert each.ci_low is not None
             assert each.ci_high is not None
@@ -110,5 +115,7 @@ def test_intervals_hold_the_truth(seeds: int) -> None:
 
 
 def test_a_size_at_which_nothing_trained_has_none() -> None:
-    failed = Curve(64, RATES, np.full((2, 7), np.inf))
-    assert [found.size for found in lr_sensitivity([parabola(32, -7.0, RATES), failed], [np.full(2, 5.5)] * 2)] == [32]
+    failed = Curve(Scale(64), RATES, np.full((2, 7), np.inf))
+    assert [
+        found.scale.width for found in lr_sensitivity([parabola(32, -7.0, RATES), failed], [np.full(2, 5.5)] * 2)
+    ] == [32]

@@ -12,7 +12,7 @@ import pytest
 from mutransfer.analysis import analyze
 from mutransfer.analysis.settings import AROUND, at_an_end, pruning_warning, rank, shortlist, to_confirm
 from mutransfer.config import Arm, Range, SweepConfig
-from mutransfer.trials.records import Record, to_frame
+from mutransfer.trials.records import Record, to_trials
 
 SPACE = (Range("model.output_mult", 1.0, 16.0), Range("optimizer.beta2", 0.9, 1.0 - 1e-3, log=False))
 CONFIG = SweepConfig(search="tpe", widths=(64,), space=SPACE, lrs=(2.0**-10, 2.0**-4))
@@ -26,6 +26,9 @@ def record(arm: str, lr: float, mult: float, beta2: float, seed: int, loss: floa
         "arm": arm,
         "parametrization": arm,
         "width": 64,
+        "depth": 2,
+        "batch_size": 16,
+        "steps": 150,
         "lr": lr,
         "seed": seed,
         "final_loss": loss,
@@ -147,6 +150,6 @@ def test_of_pruning_there_is_a_warning_and_none_without() -> None:
 
 
 def test_a_fit_over_the_rate_refuses_them() -> None:
-    with pytest.raises(ValueError, match=r"^found model.output_mult 2.0 and 4.0 in arm mup; wanted one") as refused:
-        analyze(to_frame(RECORDS), 0.25)
+    with pytest.raises(ValueError, match=r"^expected one model.output_mult in arm mup, .* got .*2.0") as refused:
+        analyze(to_trials(RECORDS), 0.25)
     assert "\n" not in str(refused.value)

@@ -7,16 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.planted import frame, parabola, world
+from analysis.planted import curves_of, frame, parabola, world
 from mutransfer.analysis import Settling, analyze
 from mutransfer.analysis.assurance import assurance
-from mutransfer.analysis.curve import Curve, curves
+from mutransfer.analysis.curve import Curve
 from mutransfer.analysis.interval import Estimate
 from mutransfer.analysis.line import located, slope, slope_weights
 from mutransfer.analysis.optimum import Optimum, optima
 from mutransfer.analysis.settle import ASSURANCE, MOST_SEEDS, settle
 from mutransfer.analysis.verdict import INCONCLUSIVE, judge
 from mutransfer.arguments import parse_lrs
+from mutransfer.config.scale import Scale
+from mutransfer.trials.table import from_frame
 
 TAU = 0.25
 WIDTHS = (32, 64, 128, 256)
@@ -33,15 +35,15 @@ def line(slope: float, rates: np.ndarray = RATES, widths: Sequence[int] = WIDTHS
     """Two seeds; a little noise, so that intervals are not only what is known before the first run."""
     noise = np.random.default_rng(0).normal(0, 0.005, (len(widths), 2, len(rates)))
     planted = [parabola(width, -7 + slope * (math.log2(width) - 6.5), rates) for width in widths]
-    return priced([Curve(each.size, rates, each.losses + own) for each, own in zip(planted, noise, strict=True)])
+    return priced([Curve(each.scale, rates, each.losses + own) for each, own in zip(planted, noise, strict=True)])
 
 
 def advised(trials: pd.DataFrame, reach: float, axis: str = "width") -> tuple[Settling, ...]:
     """With the tolerance so far above the slope, in half-widths of its interval."""
-    found = optima(curves(trials, axis=axis))
-    fitted = slope(found)
+    found = optima(curves_of(trials))
+    fitted = slope(found, axis)
     assert fitted is not None
-    return settle(found, trials, abs(fitted.value) + reach * (fitted.interval.ci_high - fitted.value), axis)
+    return settle(found, from_frame(trials), abs(fitted.value) + reach * (fitted.interval.ci_high - fitted.value), axis)
 
 
 def flag(found: Settling, name: str) -> list[str]:
@@ -54,7 +56,9 @@ def cut(planted: Sequence[Curve], widths: Sequence[int], seeds: int, low: float,
     """The part of a study with these widths, so many seeds and the rates from low to high."""
     inside = (planted[0].log2_lr >= low - 1e-6) & (planted[0].log2_lr <= high + 1e-6)
     return [
-        Curve(each.size, each.log2_lr[inside], each.losses[:seeds, inside]) for each in planted if each.size in widths
+        Curve(each.scale, each.log2_lr[inside], each.losses[:seeds, inside])
+        for each in planted
+        if each.scale.width in widths
     ]
 
 
@@ -70,7 +74,7 @@ def test_what_it_proposes_decides_as_often_as_it_says() -> None:
         found = optima(some)
         if judge(found, TAU) != INCONCLUSIVE:
             continue
-        plan = settle(found, priced(some), TAU, "width")[0]
+        plan = settle(found, from_frame(priced(some)), TAU, "width")[0]
         if plan.chance is not None:
             ends = (low, high) if plan.lrs is None else np.log2([plan.lrs[0], plan.lrs[-1]])
             more = cut(whole.curves, plan.sizes or fewer, plan.seeds or seeds, *ends)
@@ -127,7 +131,7 @@ def test_half_width_and_chance_are_those_of_the_formulas() -> None:
     trials, reach = line(0.1), 0.85
     plan = next(plan for plan in advised(trials, reach) if plan.sizes is None)
     assert plan.seeds is not None
-    found = optima(curves(trials))
+    found = optima(curves_of(trials))
     joint, k = located(found), slope_weights(found)
 
     def with_seeds(more: float) -> Estimate:
@@ -210,8 +214,8 @@ def test_a_smaller_size_is_offered_where_all_are_multiples_of_it() -> None:
 
 
 def test_what_is_known_to_a_bracket_is_not_narrowed_by_seeds() -> None:
-    known = [Optimum(width, -7.0, -8.0, -6.0, 2.3, "interior", 0.3**2) for width in WIDTHS]
-    plans = settle(known, line(0.0), TAU, "width")
+    known = [Optimum(Scale(width), -7.0, -8.0, -6.0, 2.3, "interior", 0.3**2) for width in WIDTHS]
+    plans = settle(known, from_frame(line(0.0)), TAU, "width")
     assert plans[0].sizes == (*WIDTHS, 512)
     assert all(plan.seeds is None for plan in plans)
 

@@ -5,19 +5,20 @@ import pytest
 
 from mutransfer.analysis.curve import Curve
 from mutransfer.analysis.stability import Unstable, lowest_unstable, unstable_slope
+from mutransfer.config.scale import Scale
 
 RATES = np.arange(-8.0, -3.0)
 WIDTHS = (32, 64, 128, 256)
 
 
 def of(*losses: float) -> Unstable:
-    return lowest_unstable(Curve(32, RATES[: len(losses)], np.array([losses])))
+    return lowest_unstable(Curve(Scale(32), RATES[: len(losses)], np.array([losses])))
 
 
 def cliff(width: int, edge: float, rates: np.ndarray) -> Curve:
     """Trains below the edge, 2 octaves above the best rate, and diverges from it on."""
     losses = 2.3 + 0.02 * (rates - edge + 2) ** 2
-    return Curve(width, rates, np.where(rates >= edge, np.inf, losses)[None])
+    return Curve(Scale(width), rates, np.where(rates >= edge, np.inf, losses)[None])
 
 
 def slope_of(edges: np.ndarray, rates: np.ndarray) -> tuple[float, float, float]:
@@ -46,7 +47,7 @@ def test_it_is_the_first_above_the_best_by_more_than_one_nat(losses: tuple[float
 
 def test_a_rate_at_which_one_seed_diverged_is_unstable() -> None:
     losses = np.array([[2.4, 2.3, 2.4], [2.4, 2.3, np.inf]])
-    assert lowest_unstable(Curve(32, RATES[:3], losses)) == Unstable(32, -7.0, -6.0)
+    assert lowest_unstable(Curve(Scale(32), RATES[:3], losses)) == Unstable(Scale(32), -7.0, -6.0)
 
 
 def test_the_slope_of_planted_cliffs_is_recovered() -> None:
@@ -71,7 +72,7 @@ def test_its_interval_holds_the_truth_whatever_the_phase_of_the_grid() -> None:
 
 def test_its_interval_is_no_wider_than_the_brackets_allow() -> None:
     """Its ends are reached: edges at the lower ends of the narrow and the upper ends of the wide widths' brackets."""
-    found = [Unstable(width, -5.0, -4.0) for width in WIDTHS]
+    found = [Unstable(Scale(width), -5.0, -4.0) for width in WIDTHS]
     interval = unstable_slope(found)
     assert interval is not None
     assert interval.ci_high == pytest.approx(np.polyfit(np.arange(4.0), [-5, -5, -4, -4], 1)[0])
@@ -79,8 +80,8 @@ def test_its_interval_is_no_wider_than_the_brackets_allow() -> None:
 
 
 def test_sizes_without_a_bracket_are_left_out() -> None:
-    open_ended, failed = Unstable(64, -3.0, None), Unstable(512, None, -9.0)
-    found = unstable_slope([Unstable(32, -5.0, -4.0), open_ended, Unstable(128, -7.0, -6.0), failed])
+    open_ended, failed = Unstable(Scale(64), -3.0, None), Unstable(Scale(512), None, -9.0)
+    found = unstable_slope([Unstable(Scale(32), -5.0, -4.0), open_ended, Unstable(Scale(128), -7.0, -6.0), failed])
     assert found is not None
     assert found.estimate == pytest.approx(-2 / math.log2(128 / 32))
-    assert unstable_slope([Unstable(32, -5.0, -4.0), open_ended, failed]) is None
+    assert unstable_slope([Unstable(Scale(32), -5.0, -4.0), open_ended, failed]) is None

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 
-from analysis.planted import frame, parabola
+from analysis.planted import along, frame, parabola
 from analysis.test_transfer import RATES, arm
 from mutransfer.analysis import analyze, to_summary
 
@@ -11,7 +11,7 @@ def test_it_has_the_documented_shape_and_is_plain_json() -> None:
     summary = to_summary(analyze(frame({"sp": arm(-1.0), "mup": arm(0.0)}), 0.25))
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert list(summary) == ["schema", "experiment", "axis", "arms", "slope_difference"]
-    assert (summary["schema"], summary["experiment"], summary["axis"]) == (1, "planted", "width")
+    assert (summary["schema"], summary["experiment"], summary["axis"]) == (1, "", "width")
     mup = summary["arms"]["mup"]
     assert set(mup) == {
         *("parametrization", "optima", "transfer_slope", "transfer_regret", "verdict", "reason"),
@@ -48,8 +48,8 @@ def test_further_measures_are_told_with_their_sizes() -> None:
 
 
 def test_the_axis_names_the_sizes() -> None:
-    trials = frame({"mup": arm(0.0)}).assign(steps=lambda each: each["width"], width=128)
-    mup = to_summary(analyze(trials, 0.25, axis="steps"))["arms"]["mup"]
+    trials = along(frame({"mup": arm(0.0)}), "steps")
+    mup = to_summary(analyze(trials, 0.25))["arms"]["mup"]
     for each in (*mup["optima"], *mup["sensitivity"], *mup["unstable"], *mup["bands"]):
         assert "steps" in each
         assert not {"size", "width"} & set(each)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.planted import frame, parabola, world
-from mutransfer.analysis import Analysis, analyze
+from analysis.planted import along, frame, parabola, world
+from mutransfer.analysis import analyze, from_frame
 from mutransfer.analysis.curve import Curve
 
 RATES = np.arange(-11.0, -2.0)
@@ -24,7 +24,7 @@ def both(sp: float = -1.0, mup: float = 0.0) -> pd.DataFrame:
 
 def test_planted_arms_get_their_slopes_verdicts_and_regret() -> None:
     analysis = analyze(both(), 0.25)
-    assert (analysis.experiment, analysis.axis, analysis.tolerance) == ("planted", "width", 0.25)
+    assert (analysis.dimensions, analysis.tolerance) == (("width",), 0.25)
     sp, mup = analysis.arms
     assert (sp.arm, sp.verdict, mup.arm, mup.verdict) == ("sp", "does_not_transfer", "mup", "transfers")
     assert sp.transfer_slope is not None
@@ -32,11 +32,12 @@ def test_planted_arms_get_their_slopes_verdicts_and_regret() -> None:
     assert mup.transfer_slope is not None
     assert mup.transfer_slope.estimate == pytest.approx(0, abs=1e-6)
     assert sp.transfer_regret is not None
-    assert (sp.transfer_regret.proxy_size, sp.transfer_regret.target_size) == (32, 256)
+    assert (sp.transfer_regret.proxy.width, sp.transfer_regret.target.width) == (32, 256)
     assert sp.transfer_regret.nats == pytest.approx(0.025 * 9, abs=0.007)
     assert mup.transfer_regret is not None
     assert mup.transfer_regret.nats == pytest.approx(0, abs=1e-9)
     assert mup.sentence.startswith("mup: transfers: log2 lr* moves by")
+    assert sp.horizon is not None
     assert sp.horizon.tokens == 150 * 16 * 64
 
 
@@ -54,9 +55,11 @@ def test_every_arm_has_its_further_measures() -> None:
     trials = both()
     trials["n_params"] = trials["width"] ** 2
     sp, mup = analyze(trials, 0.25).arms
-    assert [each.size for each in sp.sensitivity] == list(WIDTHS)
+    assert [each.scale.width for each in sp.sensitivity] == list(WIDTHS)
     assert {(each.low, each.high) for each in sp.sensitivity} == {(-11, -3)}
-    assert [(each.size, each.within) for each in mup.bands] == [(w, part) for w in WIDTHS for part in (0.0025, 0.01)]
+    assert [(each.scale.width, each.within) for each in mup.bands] == [
+        (w, part) for w in WIDTHS for part in (0.0025, 0.01)
+    ]
     # The highest rate is 5.5 octaves above the best one of width 256, where it costs 0.76 nats.
     assert [each.unstable for each in sp.unstable] == [None] * 4
     assert sp.unstable_slope is None
@@ -70,15 +73,14 @@ def test_rates_that_fail_at_ever_lower_rates_have_a_slope() -> None:
     trials = both()
     gone = trials["log2_lr"] > -3.5 - np.log2(trials["width"] / 32)
     trials.loc[gone, "diverged"] = True
-    trials.loc[gone, "final_loss"] = np.nan
     found = analyze(trials, 0.25).arm("sp").unstable_slope
     assert found is not None
     assert found.estimate == pytest.approx(-1)
 
 
 def test_an_arm_along_steps_has_no_law_of_size() -> None:
-    trials = both().assign(steps=lambda each: each["width"], width=128)
-    assert {result.size_law for result in analyze(trials, 0.25, axis="steps").arms} == {None}
+    trials = along(both(), "steps")
+    assert {result.size_law for result in analyze(trials, 0.25).arms} == {None}
 
 
 def test_only_an_inconclusive_arm_says_what_would_settle_it() -> None:
@@ -128,7 +130,6 @@ def test_diverged_trials_close_a_side_and_are_never_fitted() -> None:
     trials = both(mup=0.1)
     gone = trials["log2_lr"] > -5.5
     trials.loc[gone, "diverged"] = True
-    trials.loc[gone, "final_loss"] = np.nan
     result = analyze(trials, 0.25).arm("mup")
     assert {optimum.status for optimum in result.optima} == {"interior"}
     assert result.transfer_slope is not None
@@ -145,21 +146,16 @@ def test_an_interrupted_sweep_is_analyzed_with_what_there_is() -> None:
 
 def test_another_loss_column_may_be_analyzed() -> None:
     trials = both()
-    trials["val_loss"] = trials["final_loss"] + 0.01 * trials["log2_lr"]
-    shifted: Analysis = analyze(trials, 0.25, loss="val_loss")
+    trials["val_loss"] = trials["loss"] + 0.01 * trials["log2_lr"]
+    shifted = analyze(from_frame(trials).measured_by("val_loss"), 0.25)
     assert shifted.loss == "val_loss"
     assert shifted.arms[0].optima[0].log2_lr < analyze(trials, 0.25).arms[0].optima[0].log2_lr - 0.1
 
 
 def test_what_cannot_be_analyzed_together_is_refused() -> None:
     trials = both()
-    with pytest.raises(ValueError, match="no trials"):
+    with pytest.raises(ValueError, match="expected at least one finished trial"):
         analyze(trials.iloc[:0], 0.25)
-    for name in ("experiment", "data_fingerprint"):
-        mixed = trials.copy()
-        mixed.loc[mixed["arm"] == "sp", name] = "other"
-        with pytest.raises(ValueError, match=f"2 values of {name}"):
-            analyze(mixed, 0.25)
     with pytest.raises(ValueError, match="found no arm 'ntk'; wanted one of sp, mup"):
         analyze(trials, 0.25).arm("ntk")
 
@@ -171,7 +167,7 @@ def test_reading_results_needs_no_torch() -> None:
 
 def test_a_sentence_is_in_the_unit_of_the_loss() -> None:
     trials = frame({"mup": world(np.random.default_rng(0), slope=0.0, seeds=2).curves})
-    squared = trials.assign(setting=trials["setting"].str.replace("cross_entropy", "squared_error"))
+    squared = trials.assign(unit="squared error")
     assert " nats (" in analyze(trials, 0.25).arm("mup").sentence
     told = analyze(squared, 0.25).arm("mup").sentence
     assert " squared error (" in told

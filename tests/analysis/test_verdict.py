@@ -4,17 +4,18 @@ from mutransfer.analysis.interval import Interval
 from mutransfer.analysis.optimum import Optimum
 from mutransfer.analysis.regret import Regret
 from mutransfer.analysis.verdict import judge, reason, sentence
+from mutransfer.config.scale import Scale
 
 WIDTHS = (32, 64, 128, 256)
 TAU = 0.25
 
 
 def at(width: int, log2_lr: float, sd: float = 0.01) -> Optimum:
-    return Optimum(width, log2_lr, log2_lr - 2 * sd, log2_lr + 2 * sd, 2.3, "interior", sd**2, 0.0, 1e9)
+    return Optimum(Scale(width), log2_lr, log2_lr - 2 * sd, log2_lr + 2 * sd, 2.3, "interior", sd**2, 0.0, 1e9)
 
 
 def without(width: int, status: str, log2_lr: float = -10.0) -> Optimum:
-    return Optimum(width, log2_lr, None, None, 2.3, status)
+    return Optimum(Scale(width), log2_lr, None, None, 2.3, status)
 
 
 def line(slope: float, sd: float = 0.01, n: int = 4) -> list[Optimum]:
@@ -66,10 +67,10 @@ def test_a_lone_width_without_an_optimum_is_not_said_to_have_one(status: str) ->
 @pytest.mark.parametrize("status", ["censored_low", "censored_high", "flat", "too_few"])
 def test_transfer_needs_proxy_and_target(end: int, status: str) -> None:
     optima = line(0.0)
-    optima[end] = without(optima[end].size, status, -7.0)
+    optima[end] = without(optima[end].scale.width, status, -7.0)
     assert judge(optima, TAU) == "inconclusive"
     assert "not every width" in reason(optima, TAU)
-    assert f"width {optima[end].size}" in reason(optima, TAU)
+    assert f"width {optima[end].scale.width}" in reason(optima, TAU)
 
 
 def test_transfer_may_step_over_a_flat_width_but_not_over_a_censored_one() -> None:
@@ -114,7 +115,7 @@ def test_remedies_name_the_rate_and_the_flag() -> None:
         without(32, "censored_high", -4.0),
         without(64, "flat"),
         without(128, "too_few"),
-        Optimum(256, -10.0, None, None, None, "censored_low"),
+        Optimum(Scale(256), -10.0, None, None, None, "censored_low"),
     ]
     why = reason(optima, TAU)
     assert "widen --lrs above 2^-4" in why
@@ -124,18 +125,18 @@ def test_remedies_name_the_rate_and_the_flag() -> None:
 
 
 def test_sentences() -> None:
-    optima, slope = line(0.04), Interval(0.04, -0.06, 0.13)
-    assert sentence("mup", "transfers", optima, slope, Regret(32, 256, 0.004, 0.0, 0.011), "") == (
+    optima, slope = line(0.04), {"width": Interval(0.04, -0.06, 0.13)}
+    assert sentence("mup", "transfers", optima, slope, Regret(Scale(32), Scale(256), 0.004, 0.0, 0.011), "") == (
         "mup: transfers: log2 lr* moves by +0.04 per doubling of width (95% CI -0.06..+0.13); "
         "training width 256 at the rate tuned at width 32 costs 0.004 nats (0.000..0.011)"
     )
-    assert sentence("sp", "does_not_transfer", optima, slope, Regret(32, 256, None, 0.3, None), "").endswith(
-        "costs at least 0.300 nats: it lies beyond the rates that trained there"
-    )
-    assert sentence("sp", "does_not_transfer", optima, slope, Regret(32, 256, 0.4, 0.3, None), "").endswith(
-        "costs 0.400 nats (0.300 or more)"
-    )
+    assert sentence(
+        "sp", "does_not_transfer", optima, slope, Regret(Scale(32), Scale(256), None, 0.3, None), ""
+    ).endswith("costs at least 0.300 nats: it lies beyond the rates that trained there")
+    assert sentence(
+        "sp", "does_not_transfer", optima, slope, Regret(Scale(32), Scale(256), 0.4, 0.3, None), ""
+    ).endswith("costs 0.400 nats (0.300 or more)")
     assert sentence("mup", "inconclusive", optima, slope, None, "").startswith("mup: inconclusive: log2 lr* moves")
-    assert sentence("mup", "inconclusive", [at(32, -7)], None, None, "no slope") == (
+    assert sentence("mup", "inconclusive", [at(32, -7)], {}, None, "no slope") == (
         "mup: inconclusive: the best rate at width 32 is 2^-7.00 (95% CI 2^-7.02..2^-6.98); no slope"
     )

@@ -12,6 +12,7 @@ import pytest
 from mutransfer.analysis.recommend import Recommendation
 from mutransfer.arguments import read_sweep
 from mutransfer.cli import main
+from mutransfer.config.scale import Scale
 from mutransfer.study.advice import _groups
 from mutransfer.study.result import read_result
 from mutransfer.sweep.driver import run_sweep
@@ -56,7 +57,7 @@ def test_one_story(capsys: pytest.CaptureFixture[str]) -> None:
     result = read_result(Path("found"))
     fields = dict.fromkeys(Recommendation.__dataclass_fields__)
     found = Recommendation(
-        **{**fields, "arm": "mup_table3", "size": 32, "lr": 2.0**-6, "parametrization": "mup_table3"}
+        **{**fields, "arm": "mup_table3", "scale": Scale(32), "lr": 2.0**-6, "parametrization": "mup_table3"}
     )
     rates = {name: group.lr for group in _groups(result, found) for name in group.parameters}
     assert rates == {

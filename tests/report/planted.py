@@ -23,26 +23,21 @@ from mutransfer.analysis import (
     Unstable,
 )
 from mutransfer.analysis.confirmation import Confirmation
+from mutransfer.config.scale import Scale
 from mutransfer.report import FailedTrial, Provenance
+from mutransfer.trials.table import Trials
 
 CURVATURE = 0.05
 RATES = tuple(range(-10, -3))
-HORIZON = Horizon(steps=150, tokens=153600, batch_size=16, context=64, data="stdlib", loss="cross_entropy")
+HORIZON = Horizon(steps=150, tokens=153600, batch_size=16, context=64, data="stdlib")
 SAME = {
-    "base_width": 32,
     "depth": 2,
-    "optimizer": "adamw",
-    "weight_decay": 0.0,
-    "schedule": "linear",
-    "warmup": 15,
     "steps": 150,
     "batch_size": 16,
     "context": 64,
-    "dtype": "float32",
-    "data_fingerprint": "3f9a1c77",
-    "setting": '{"loss": "cross_entropy", "model.activation": "gelu", "optimizer.beta2": 0.95}',
-    "experiment": "planted",
-    "tokens": 153600,
+    "setting": '{"model.activation": "gelu", "optimizer.beta2": 0.95}',
+    "unit": "nats",
+    "tokens_seen": 153600,
     "data": "stdlib",
     "init_loss": 5.5,
     "flops": 1e12,
@@ -65,28 +60,29 @@ def floor(width: int) -> float:
 
 
 def planted(slopes, widths=(32, 64, 128, 256), seeds=2, rates=RATES):
-    """An analysis and a frame with an arm per slope, each with its optimum at 2^-6 at the narrowest width."""
+    """An analysis and a table of trials with an arm per slope, each with its optimum at 2^-6 at the narrowest width."""
     rows, arms = [], []
     for arm, slope in slopes.items():
         optima = []
         for width in widths:
             best = -6.0 + slope * math.log2(width / widths[0])
-            optima.append(PlantedOptimum(width, best, best - 0.2, best + 0.3, floor(width), "interior"))
+            optima.append(PlantedOptimum(Scale(width), best, best - 0.2, best + 0.3, floor(width), "interior"))
             for rate in rates:
                 for seed in range(seeds):
                     loss = floor(width) + CURVATURE * (rate - best) ** 2 + 0.01 * (seed - (seeds - 1) / 2)
                     rows.append(trial(arm, width, rate, seed, loss))
         some = len(widths) > 1
-        interval = Interval(slope, slope - 0.1, slope + 0.1) if some else None
+        lines = {"width": Interval(slope, slope - 0.1, slope + 0.1)} if some else {}
         moved = slope * math.log2(widths[-1] / widths[0])
         nats = CURVATURE * moved**2
-        regret = Regret(widths[0], widths[-1], nats, nats / 2, nats * 2) if some else None
+        regret = Regret(Scale(widths[0]), Scale(widths[-1]), nats, nats / 2, nats * 2) if some else None
         verdict = "inconclusive" if not some else "transfers" if abs(slope) < 0.1 else "does_not_transfer"
         reason, sentence = f"slope {slope}", f"{arm} was planted."
-        arms.append(ArmResult(arm, arm, HORIZON, tuple(optima), interval, regret, verdict, reason, sentence))
+        arms.append(ArmResult(arm, arm, "nats", HORIZON, tuple(optima), lines, regret, verdict, reason, sentence))
     names = list(slopes)
-    differences = {f"{names[0]}-{names[1]}": Interval(-1.0, -1.25, -0.75)} if len(names) > 1 else {}
-    return Analysis("planted", "width", 0.25, "final_loss", tuple(arms), differences), pd.DataFrame(rows)
+    differences = {f"{names[0]}-{names[1]}": {"width": Interval(-1.0, -1.25, -0.75)}} if len(names) > 1 else {}
+    analysis = Analysis("planted", ("width",), 0.25, "final_loss", tuple(arms), differences)
+    return analysis, Trials(pd.DataFrame(rows), "planted", "final_loss")
 
 
 def trial(arm, width, log2_lr, seed, loss):
@@ -98,6 +94,7 @@ def trial(arm, width, log2_lr, seed, loss):
         "log2_lr": float(log2_lr),
         "seed": seed,
         "n_params": 12 * width**2,
+        "loss": loss,
         "final_loss": loss,
         "mean_loss": loss + 0.5 + 0.01 * log2_lr,
         "val_loss": loss + 0.1,
@@ -111,7 +108,7 @@ def with_optimum(analysis, arm, width, **changes):
     return replace(
         analysis,
         arms=tuple(
-            replace(result, optima=tuple(replace(o, **changes) if o.size == width else o for o in result.optima))
+            replace(result, optima=tuple(replace(o, **changes) if o.scale.width == width else o for o in result.optima))
             if result.arm == arm
             else result
             for result in analysis.arms
@@ -119,67 +116,68 @@ def with_optimum(analysis, arm, width, **changes):
     )
 
 
-def with_diverged(frame, arm, width, above):
-    """The frame with every trial of one curve above a rate diverged."""
-    frame = frame.copy()
+def with_diverged(trials, arm, width, above):
+    """The table with every trial of one curve above a rate diverged."""
+    frame = trials.frame.copy()
     failed = (frame["arm"] == arm) & (frame["width"] == width) & (frame["log2_lr"] > above)
     frame.loc[failed, "diverged"] = True
+    frame.loc[failed, "loss"] = math.inf
     frame.loc[failed, ["final_loss", "mean_loss", "val_loss"]] = math.nan
     frame.loc[failed, "diverged_step"] = 17.0
-    return frame
+    return replace(trials, frame=frame)
 
 
 def diverged_case():
-    analysis, frame = planted({"sp": -1.0, "mup": 0.0})
-    return analysis, with_diverged(frame, "sp", 256, above=-7)
+    analysis, trials = planted({"sp": -1.0, "mup": 0.0})
+    return analysis, with_diverged(trials, "sp", 256, above=-7)
 
 
 def censored_case():
-    analysis, frame = planted({"sp": -1.0, "mup": 0.0}, rates=range(-8, -5))
+    analysis, trials = planted({"sp": -1.0, "mup": 0.0}, rates=range(-8, -5))
     analysis = with_optimum(analysis, "sp", 32, log2_lr=-6.0, ci_low=None, ci_high=None, status="censored_high")
-    return with_optimum(analysis, "sp", 256, log2_lr=-8.0, ci_low=None, ci_high=None, status="censored_low"), frame
+    return with_optimum(analysis, "sp", 256, log2_lr=-8.0, ci_low=None, ci_high=None, status="censored_low"), trials
 
 
 def nothing_converged_case():
-    analysis, frame = planted({"sp": -1.0})
+    analysis, trials = planted({"sp": -1.0})
     lost = {"log2_lr": -10.0, "ci_low": None, "ci_high": None, "loss": None, "status": "too_few"}
     for width in (32, 64, 128, 256):
-        analysis, frame = with_optimum(analysis, "sp", width, **lost), with_diverged(frame, "sp", width, above=-99)
-    arms = tuple(replace(result, transfer_slope=None, transfer_regret=None) for result in analysis.arms)
-    return replace(analysis, arms=arms), frame
+        analysis, trials = with_optimum(analysis, "sp", width, **lost), with_diverged(trials, "sp", width, above=-99)
+    arms = tuple(replace(result, slopes={}, transfer_regret=None) for result in analysis.arms)
+    return replace(analysis, arms=arms), trials
 
 
 def flat_case():
-    analysis, frame = planted({"mup": 0.0}, widths=(32, 64))
-    return with_optimum(analysis, "mup", 64, ci_low=None, ci_high=None, status="flat"), frame
+    analysis, trials = planted({"mup": 0.0}, widths=(32, 64))
+    return with_optimum(analysis, "mup", 64, ci_low=None, ci_high=None, status="flat"), trials
 
 
 def special_case():
     """An arm with an optimum of every status, and one whose slope a single width decides."""
     statuses = ("interior", "censored_low", "censored_high", "flat", "too_few", "interior")
     widths = tuple(32 * 2**i for i in range(len(statuses)))
-    analysis, frame = planted({"sp": 0.0, "mup": 0.0}, widths=widths)
+    analysis, trials = planted({"sp": 0.0, "mup": 0.0}, widths=widths)
     for width, status in zip(widths, statuses, strict=True):
         if status != "interior":
             analysis = with_optimum(analysis, "sp", width, ci_low=None, ci_high=None, status=status)
-    mup = replace(analysis.arms[1], leverage=Leverage(1024, -0.125, 0.7, 0.25))
-    return replace(analysis, arms=(analysis.arms[0], mup)), with_diverged(frame, "mup", 64, above=-6)
+    mup = replace(analysis.arms[1], leverage=Leverage(Scale(1024), -0.125, 0.7, 0.25))
+    return replace(analysis, arms=(analysis.arms[0], mup)), with_diverged(trials, "mup", 64, above=-6)
 
 
 def told_case():
     """Three arms of which everything is known that a report may tell; the last is inconclusive."""
-    analysis, frame = planted({"sp": -1.0, "mup": 0.0, "mup_qk": 0.2})
+    analysis, trials = planted({"sp": -1.0, "mup": 0.0, "mup_qk": 0.2})
     arms = []
     for i, result in enumerate(analysis.arms):
-        sizes = [optimum.size for optimum in result.optima]
+        sizes = [optimum.scale.width for optimum in result.optima]
         arms.append(
             replace(
                 result,
-                sensitivity=tuple(Sensitivity(s, -10, -4, 0.1 + 0.01 * i + s / 1e4, 0.05, None) for s in sizes),
-                unstable=tuple(Unstable(s, -5.0, -4.0 if s > 32 else None) for s in sizes),
+                sensitivity=tuple(Sensitivity(Scale(s), -10, -4, 0.1 + 0.01 * i + s / 1e4, 0.05, None) for s in sizes),
+                unstable=tuple(Unstable(Scale(s), -5.0, -4.0 if s > 32 else None) for s in sizes),
                 unstable_slope=Interval(-0.5, -1.0, 0.0 + i),
                 bands=tuple(
-                    Band(s, within, -7 - 100 * within, -5 + 100 * within, s == 32, s == 256)
+                    Band(Scale(s), within, -7 - 100 * within, -5 + 100 * within, s == 32, s == 256)
                     for s in sizes
                     for within in (0.0025, 0.01)
                 ),
@@ -191,14 +189,15 @@ def told_case():
         Settling("more rates", None, None, (2.0**-12, 2.0**-3), 16, None, ("--lrs", "2^-12..2^-3")),
     )
     arms[2] = replace(arms[2], verdict="inconclusive", settling=plans)
-    return replace(analysis, arms=tuple(arms)), frame
+    return replace(analysis, arms=tuple(arms)), trials
 
 
 def confirmation(**changes):
     """mup trained at width 512, where the proxy's rate is the best of the three."""
     found = Confirmation(
         arm="mup",
-        size=512,
+        scale=Scale(512),
+        unit="nats",
         log2_lr=-6.0,
         rates=(-7.0, -6.0, -5.0),
         losses=(2.4125, 2.375, 2.4375),

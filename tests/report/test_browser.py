@@ -96,14 +96,14 @@ def probe(path, text, *options):
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
-    analysis, frame = special_case()
+    analysis, trials = special_case()
     path = tmp_path_factory.mktemp("page") / "report.html"
-    return analysis, frame, *probe(path, render(analysis, frame, PROVENANCE))
+    return analysis, trials, *probe(path, render(analysis, trials, PROVENANCE))
 
 
 def test_every_mark_is_drawn(seen):
-    analysis, frame, found, _ = seen
-    data = loss_curves_data(analysis, frame)
+    analysis, trials, found, _ = seen
+    data = loss_curves_data(analysis, trials)
     assert found["points"] == data["mark"].isin(["trial", "diverged", "optimum", "leverage"]).sum()
     assert found["bars"] == ((data["mark"] == "optimum") & (data["status"] == "interior")).sum()
     assert found["optima"] == optimal_lr_data(analysis)["mark"].isin(["optimum", "leverage"]).sum()
@@ -117,10 +117,10 @@ def test_nothing_is_wrong_and_nothing_is_loaded(seen):
 
 
 def test_the_switch_changes_the_losses_that_are_plotted(seen):
-    _, frame, found, _ = seen
+    _, trials, found, _ = seen
     assert found["choices"] == ["final_loss", "mean_loss", "val_loss"]
     for loss, y in found["y"].items():
-        within = [value for value in frame.loc[~frame["diverged"], loss].round(6) if value < max(y)]
+        within = [value for value in trials.frame.loc[~trials.frame["diverged"], loss].round(6) if value < max(y)]
         assert len(within) > 80  # those above the panel stand on its edge
         assert set(within) <= set(y)
     assert len({tuple(y) for y in found["y"].values()}) == 3
@@ -133,8 +133,8 @@ def test_the_switch_changes_the_losses_that_are_plotted(seen):
 
 
 def test_a_trial_under_the_pointer_says_what_it_was(seen):
-    _, frame, found, _ = seen
-    first = frame.iloc[0]
+    _, trials, found, _ = seen
+    first = trials.frame.iloc[0]
     lines = [f"final loss {first['final_loss']:.4f}", f"mean loss {first['mean_loss']:.4f}"]
     assert found["hover"].replace("\u200b", "") == "".join(
         ["sp, width 32, seed 0", "lr 2−10 = 0.000977", *lines, f"validation loss {first['val_loss']:.4f}"]
@@ -142,10 +142,10 @@ def test_a_trial_under_the_pointer_says_what_it_was(seen):
 
 
 def test_a_hostile_name_is_shown_and_does_nothing(tmp_path):
-    analysis, frame = diverged_case()
-    frame.loc[frame["arm"] == "mup", "arm"] = HOSTILE
+    analysis, trials = diverged_case()
+    trials.frame.loc[trials.frame["arm"] == "mup", "arm"] = HOSTILE
     analysis = replace(analysis, arms=(analysis.arms[0], replace(analysis.arms[1], arm=HOSTILE)))
-    found, console = probe(tmp_path / "report.html", render(analysis, frame, PROVENANCE), "--window-size=400,900")
+    found, console = probe(tmp_path / "report.html", render(analysis, trials, PROVENANCE), "--window-size=400,900")
     assert (found["images"], found["handlers"], found["errors"], console) == (0, 0, [], [])
     assert found["document"] == "planted · learning-rate transfer"
     assert any(HOSTILE in name for name in found["names"])

@@ -47,8 +47,8 @@ def lines(chart, width):
 
 
 def test_every_case_has_charts_of_plain_json(case):
-    analysis, frame = case
-    for chart in (loss_curves_chart(analysis, frame), optimal_lr_chart(analysis)):
+    analysis, trials = case
+    for chart in (loss_curves_chart(analysis, trials), optimal_lr_chart(analysis)):
         assert set(chart) == {"data", "wide", "narrow"}
         assert json.loads(json.dumps(chart, allow_nan=False)) == json.loads(embed(chart))
         for layout in (chart["wide"], chart["narrow"]):
@@ -58,9 +58,9 @@ def test_every_case_has_charts_of_plain_json(case):
 
 
 def test_every_trial_mean_and_fit_is_where_it_is_printed(case):
-    analysis, frame = case
-    data, panel = place(loss_curves_data(analysis, frame))
-    chart = loss_curves_chart(analysis, frame)
+    analysis, trials = case
+    data, panel = place(loss_curves_data(analysis, trials))
+    chart = loss_curves_chart(analysis, trials)
     trials, means, fits = (data[data["mark"] == mark] for mark in ("trial", "mean", "fitted"))
     drawn = [(x, y) for x, y, _, text in points(chart, "seed") if "diverged" not in text]
     same(drawn, zip(trials["x"], trials["y"], strict=True))
@@ -74,9 +74,9 @@ def test_every_trial_mean_and_fit_is_where_it_is_printed(case):
 
 
 def test_optima_have_their_interval_and_a_ring_where_one_decides(case):
-    analysis, frame = case
+    analysis, trials = case
     for chart, data, ends in (
-        (loss_curves_chart(analysis, frame), loss_curves_data(analysis, frame), "error_x"),
+        (loss_curves_chart(analysis, trials), loss_curves_data(analysis, trials), "error_x"),
         (optimal_lr_chart(analysis), optimal_lr_data(analysis), "error_y"),
     ):
         optima = data[data["mark"] == "optimum"]
@@ -96,8 +96,8 @@ def test_optima_have_their_interval_and_a_ring_where_one_decides(case):
 
 
 def test_each_status_has_a_symbol_of_its_own(special):
-    analysis, frame = special
-    for chart, side in ((optimal_lr_chart(analysis), "upwards"), (loss_curves_chart(analysis, frame), "sideways")):
+    analysis, trials = special
+    for chart, side in ((optimal_lr_chart(analysis), "upwards"), (loss_curves_chart(analysis, trials), "sideways")):
         symbols = [symbol for *_, symbol, text in points(chart, "<b>sp</b>, width") if "seed" not in text]
         wanted = [getattr(mark, f"{side}_symbol") for mark in STATUS_MARKS.values()]
         assert {"circle", *wanted} == set(symbols)
@@ -113,10 +113,15 @@ def test_each_status_has_a_symbol_of_its_own(special):
 
 
 def test_a_trial_says_what_it_was(diverged):
-    analysis, frame = diverged
-    chart = loss_curves_chart(analysis, frame)
+    analysis, trials = diverged
+    chart = loss_curves_chart(analysis, trials)
     (told,) = [text for *_, text in points(chart, "<b>mup</b>, width 64, seed 1") if "2<sup>−7</sup>" in text]
-    trial = frame[(frame["arm"] == "mup") & (frame["width"] == 64) & (frame["seed"] == 1) & (frame["log2_lr"] == -7)]
+    trial = trials.frame[
+        (trials.frame["arm"] == "mup")
+        & (trials.frame["width"] == 64)
+        & (trials.frame["seed"] == 1)
+        & (trials.frame["log2_lr"] == -7)
+    ]
     trial = trial.iloc[0]
     assert told.split("<br>")[1:] == [
         "lr 2<sup>−7</sup> = 0.00781",
@@ -130,9 +135,9 @@ def test_a_trial_says_what_it_was(diverged):
 
 
 def test_a_trial_above_the_panel_is_a_triangle_on_its_edge(two_arms):
-    analysis, frame = two_arms
-    frame.loc[frame["log2_lr"] == -10, "final_loss"] = 5.5
-    chart = loss_curves_chart(analysis, frame)
+    analysis, trials = two_arms
+    trials.frame.loc[trials.frame["log2_lr"] == -10, ["loss", "final_loss"]] = 5.5
+    chart = loss_curves_chart(analysis, trials)
     low, high = chart["wide"]["yaxis"]["range"]
     above = points(chart, "final loss 5.5000")
     assert len(above) == 16
@@ -141,15 +146,15 @@ def test_a_trial_above_the_panel_is_a_triangle_on_its_edge(two_arms):
 
 
 def test_each_loss_has_its_own_points_and_its_own_fit(two_arms):
-    analysis, frame = two_arms
-    found = by_loss(analysis, frame)
+    analysis, trials = two_arms
+    found = by_loss(analysis, trials)
     assert list(found) == ["final_loss", "mean_loss", "val_loss"]
     assert found["final_loss"] is analysis
     for loss, each in found.items():
-        chart = loss_curves_chart(each, frame)
+        chart = loss_curves_chart(each, trials)
         top = chart["wide"]["yaxis"]["range"][1]
         y = [y for _, y, _, _ in points(chart, "seed")]
-        assert sorted(y) == pytest.approx(sorted(frame[loss].clip(upper=top)), abs=1e-6)
+        assert sorted(y) == pytest.approx(sorted(trials.frame[loss].clip(upper=top)), abs=1e-6)
         assert chart["wide"]["yaxis"]["title"]["text"].startswith(
             {"final_loss": "final", "mean_loss": "mean", "val_loss": "validation"}[loss]
         )

@@ -45,9 +45,9 @@ def crosses(axes):
 
 
 def test_diverged_trials_stand_in_the_band_on_top_one_cross_each(diverged):
-    analysis, frame = diverged
-    sp, mup = panels(loss_curves(analysis, frame))
-    failed = frame[frame["diverged"]]
+    analysis, trials = diverged
+    sp, mup = panels(loss_curves(analysis, trials))
+    failed = trials.frame[trials.frame["diverged"]]
     drawn = crosses(sp)
     assert len(drawn) == len(failed) == 6
     assert np.abs(np.sort(drawn[:, 0]) - np.sort(failed["log2_lr"])).max() < 0.3  # seeds stand aside
@@ -61,11 +61,11 @@ def test_diverged_trials_stand_in_the_band_on_top_one_cross_each(diverged):
 
 
 def test_trials_above_the_panel_stand_on_its_edge(two_arms):
-    analysis, frame = two_arms
-    frame.loc[frame["log2_lr"] == -10, "final_loss"] = 5.5
-    for axes in panels(loss_curves(analysis, frame)):
+    analysis, trials = two_arms
+    trials.frame.loc[trials.frame["log2_lr"] == -10, ["loss", "final_loss"]] = 5.5
+    for axes in panels(loss_curves(analysis, trials)):
         points = np.concatenate([c.get_offsets() for c in axes.collections if isinstance(c, PathCollection)])
-        assert len(points) == len(frame) / 2
+        assert len(points) == len(trials.frame) / 2
         at_edge = points[points[:, 0] == -10]
         np.testing.assert_allclose(at_edge[:, 1], axes.get_ylim()[1])
 
@@ -95,8 +95,8 @@ def test_a_slope_of_zero_does_not_look_steep(two_arms):
 
 
 def test_each_status_is_marked_apart_and_a_ring_is_about_the_size_that_decides(special):
-    analysis, frame = special
-    for figure, side in ((optimal_lr(analysis), "upwards"), (loss_curves(analysis, frame), "sideways")):
+    analysis, trials = special
+    for figure, side in ((optimal_lr(analysis), "upwards"), (loss_curves(analysis, trials), "sideways")):
         drawn = [line for axes in figure.axes for line in axes.lines if line.get_markersize() == 4.8]
         opened = [line.get_marker() for line in drawn if line.get_markerfacecolor() == "white"]
         assert opened == [getattr(STATUS_MARKS[o.status], side) for o in analysis.arms[0].optima if not o.interior]

@@ -25,37 +25,41 @@ def only(table, **values):
 
 
 def test_every_trial_is_drawn_and_drawn_as_it_ended(case):
-    analysis, frame = case
-    data = loss_curves_data(analysis, frame)
+    analysis, trials = case
+    data = loss_curves_data(analysis, trials)
     keys = ["arm", "width", "log2_lr", "seed"]
-    for mark, trials in {"trial": frame[~frame["diverged"]], "diverged": frame[frame["diverged"]]}.items():
+    ended = trials.frame["diverged"]
+    for mark, rows in {"trial": trials.frame[~ended], "diverged": trials.frame[ended]}.items():
         drawn = only(data, mark=mark)
-        assert drawn[["arm", "size", "log2_lr", "seed"]].to_numpy().tolist() == trials[keys].to_numpy().tolist()
-        np.testing.assert_array_equal(drawn["loss"], trials["final_loss"])
+        assert drawn[["arm", "size", "log2_lr", "seed"]].to_numpy().tolist() == rows[keys].to_numpy().tolist()
+        np.testing.assert_array_equal(drawn["loss"], rows["final_loss"])
 
 
 def test_a_rate_has_a_mean_if_all_its_seeds_converged(two_arms):
-    analysis, frame = two_arms
-    frame.loc[only(frame, arm="sp", width=32, log2_lr=-6, seed=1).index, ["diverged", "final_loss"]] = True, np.nan
-    means = only(loss_curves_data(analysis, frame), arm="sp", size=32, mark="mean").set_index("log2_lr")["loss"]
+    analysis, trials = two_arms
+    trials.frame.loc[only(trials.frame, arm="sp", width=32, log2_lr=-6, seed=1).index, ["diverged", "loss"]] = (
+        True,
+        np.inf,
+    )
+    means = only(loss_curves_data(analysis, trials), arm="sp", size=32, mark="mean").set_index("log2_lr")["loss"]
     assert means.index.tolist() == [-10, -9, -8, -7, -5, -4]
-    assert means[-7] == pytest.approx(only(frame, arm="sp", width=32, log2_lr=-7)["final_loss"].mean())
+    assert means[-7] == pytest.approx(only(trials.frame, arm="sp", width=32, log2_lr=-7)["final_loss"].mean())
 
 
 def test_the_loss_drawn_is_the_loss_analyzed(two_arms):
-    analysis, frame = two_arms
-    frame = frame.assign(val_loss=frame["final_loss"] + 1)
-    data = loss_curves_data(replace(analysis, loss="val_loss"), frame)
-    np.testing.assert_array_equal(only(data, mark="trial")["loss"], frame["val_loss"])
+    analysis, trials = two_arms
+    trials.frame["val_loss"] = trials.frame["final_loss"] + 1
+    data = loss_curves_data(replace(analysis, loss="val_loss"), trials.measured_by("val_loss"))
+    np.testing.assert_array_equal(only(data, mark="trial")["loss"], trials.frame["val_loss"])
     assert only(data, mark="mean")["loss"].min() > 3
 
 
 def test_fitted_curves_and_optima_are_the_analysis_own(two_arms):
-    analysis, frame = two_arms
-    data = loss_curves_data(analysis, frame)
+    analysis, trials = two_arms
+    data = loss_curves_data(analysis, trials)
     for result in analysis.arms:
         for optimum in result.optima:
-            mine = only(data, arm=result.arm, size=optimum.size)
+            mine = only(data, arm=result.arm, size=optimum.scale.width)
             drawn = only(mine, mark="optimum").iloc[0]
             assert (drawn["log2_lr"], drawn["ci_low"], drawn["ci_high"], drawn["loss"], drawn["status"]) == (
                 optimum.log2_lr,
@@ -70,9 +74,9 @@ def test_fitted_curves_and_optima_are_the_analysis_own(two_arms):
 
 
 def test_panels_show_every_optimum_but_not_the_losses_near_initialization(two_arms):
-    analysis, frame = two_arms
-    frame.loc[frame["log2_lr"] == -10, "final_loss"] = 5.5
-    data = loss_curves_data(analysis, frame)
+    analysis, trials = two_arms
+    trials.frame.loc[trials.frame["log2_lr"] == -10, ["loss", "final_loss"]] = 5.5
+    data = loss_curves_data(analysis, trials)
     _, panel = place(data)
     low, high = panel.low, panel.high
     optima = only(data, mark="optimum")["loss"]
@@ -112,9 +116,9 @@ def test_slope_zero_starts_at_the_proxys_rate_and_only_if_that_is_known(two_arms
 
 
 def test_all_optima_are_drawn_whatever_their_status(case):
-    analysis, frame = case
+    analysis, trials = case
     wanted = [(result.arm, o.status) for result in analysis.arms for o in result.optima]
-    for data in (optimal_lr_data(analysis), loss_curves_data(analysis, frame)):
+    for data in (optimal_lr_data(analysis), loss_curves_data(analysis, trials)):
         optima = only(data, mark="optimum")
         assert list(zip(optima["arm"], optima["status"], strict=True)) == wanted
 
@@ -132,45 +136,47 @@ def without_regret(analysis):
 
 
 def test_regret_outside_the_fitted_window_is_read_off_the_measured_means(two_arms):
-    analysis, frame = two_arms
-    row = only(regret_data(without_regret(analysis), frame), arm="sp", log2_size=8).iloc[0]
+    analysis, trials = two_arms
+    row = only(regret_data(without_regret(analysis), trials), arm="sp", log2_size=8).iloc[0]
     assert row["known"] == "interpolated"
     assert row["nats"] == pytest.approx(9 * CURVATURE)  # 2^-6 is a measured rate
 
 
 def test_regret_at_a_rate_that_diverged_or_was_not_measured_has_no_number(diverged, two_arms):
-    analysis, frame = diverged
-    row = only(regret_data(without_regret(analysis), frame), arm="sp", log2_size=8).iloc[0]
+    analysis, trials = diverged
+    row = only(regret_data(without_regret(analysis), trials), arm="sp", log2_size=8).iloc[0]
     assert (row["known"], np.isnan(row["nats"])) == ("diverged", True)
-    analysis, frame = two_arms
-    row = only(regret_data(without_regret(analysis), frame[frame["log2_lr"] < -6]), arm="sp", log2_size=8).iloc[0]
+    analysis, trials = two_arms
+    row = only(
+        regret_data(without_regret(analysis), trials.only(trials.frame["log2_lr"] < -6)), arm="sp", log2_size=8
+    ).iloc[0]
     assert (row["known"], np.isnan(row["nats"])) == ("unknown", True)
 
 
 def test_the_analysis_own_lower_bound_is_drawn_as_one(two_arms):
-    analysis, frame = two_arms
+    analysis, trials = two_arms
     bound = replace(analysis.arms[0].transfer_regret, nats=None, ci_low=0.125, ci_high=None)
     analysis = replace(analysis, arms=(replace(analysis.arms[0], transfer_regret=bound), analysis.arms[1]))
-    row = only(regret_data(analysis, frame), arm="sp", log2_size=8).iloc[0]
+    row = only(regret_data(analysis, trials), arm="sp", log2_size=8).iloc[0]
     assert (row["known"], row["nats"]) == ("at_least", 0.125)
 
 
 def test_regret_of_a_censored_width_is_a_lower_bound_and_of_a_censored_proxy_unknown(censored):
-    analysis, frame = censored
-    assert set(only(regret_data(without_regret(analysis), frame), arm="sp")["known"]) == {"unknown"}
+    analysis, trials = censored
+    assert set(only(regret_data(without_regret(analysis), trials), arm="sp")["known"]) == {"unknown"}
     interior = replace(analysis.arms[0].optima[0], log2_lr=-6.0, status="interior")
     sp = replace(analysis.arms[0], optima=(interior, *analysis.arms[0].optima[1:]))
-    row = only(regret_data(without_regret(replace(analysis, arms=(sp,))), frame), arm="sp", log2_size=8).iloc[0]
+    row = only(regret_data(without_regret(replace(analysis, arms=(sp,))), trials), arm="sp", log2_size=8).iloc[0]
     assert row["known"] == "at_least"
     assert 0 < row["nats"] < 9 * CURVATURE  # the true one: 3 octaves from the optimum at 2^-9
 
 
 def test_wider_is_better_uses_the_best_mean_where_no_optimum_is_bracketed(censored, nothing_converged):
-    analysis, frame = censored
-    data = only(wider_is_better_data(analysis, frame), arm="sp").set_index("log2_size")
+    analysis, trials = censored
+    data = only(wider_is_better_data(analysis, trials), arm="sp").set_index("log2_size")
     assert data["known"].to_dict() == {5: "measured", 6: "fitted", 7: "fitted", 8: "measured"}
     assert data.loc[6, "loss"] == analysis.arms[0].optima[1].loss
-    means = only(frame, arm="sp", width=256).groupby("log2_lr")["final_loss"].mean()
+    means = only(trials.frame, arm="sp", width=256).groupby("log2_lr")["final_loss"].mean()
     assert data.loc[8, "loss"] == pytest.approx(means.min())
     lost = wider_is_better_data(*nothing_converged)
     assert set(lost["known"]) == {"unknown"}
@@ -178,9 +184,9 @@ def test_wider_is_better_uses_the_best_mean_where_no_optimum_is_bracketed(censor
 
 
 def test_marks_stand_where_they_are_measured_but_for_those_off_the_panel(diverged):
-    analysis, frame = diverged
-    frame.loc[(frame["log2_lr"] == -10) & (frame["seed"] == 1), "final_loss"] = 5.5
-    data, panel = place(loss_curves_data(analysis, frame))
+    analysis, trials = diverged
+    trials.frame.loc[(trials.frame["log2_lr"] == -10) & (trials.frame["seed"] == 1), ["loss", "final_loss"]] = 5.5
+    data, panel = place(loss_curves_data(analysis, trials))
     usual = data[(data["mark"] != "diverged") & ~data["above"]]
     np.testing.assert_array_equal(usual[["x", "y"]], usual[["log2_lr", "loss"]])
     above = data[data["above"]]
@@ -200,8 +206,8 @@ def test_without_diverged_trials_there_is_no_band(two_arms):
 
 
 def test_a_ring_is_about_the_size_that_alone_decides(special):
-    analysis, frame = special
-    for data, size in ((loss_curves_data(analysis, frame), "size"), (optimal_lr_data(analysis), "log2_size")):
+    analysis, trials = special
+    for data, size in ((loss_curves_data(analysis, trials), "size"), (optimal_lr_data(analysis), "log2_size")):
         ring = only(data, mark="leverage")
         optimum = only(data, mark="optimum", arm="mup").iloc[-1]
         assert ring[["arm", size, "log2_lr"]].to_numpy().tolist() == [["mup", optimum[size], optimum["log2_lr"]]]

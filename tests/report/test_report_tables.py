@@ -26,7 +26,7 @@ def test_optima(case):
     optima = [(result.arm, o) for result in analysis.arms for o in result.optima]
     assert len(table) == len(optima)
     for row, (arm, o) in zip(table.to_dict("records"), optima, strict=True):
-        assert (row["arm"], row["width"], row["status"], row["log2_lr"]) == (arm, o.size, o.status, o.log2_lr)
+        assert (row["arm"], row["width"], row["status"], row["log2_lr"]) == (arm, o.scale.width, o.status, o.log2_lr)
         assert row["optimal_lr"] == pytest.approx(2**o.log2_lr)
         for name, value, rate in (("ci_low", o.ci_low, "lr_low"), ("ci_high", o.ci_high, "lr_high")):
             if value is None:
@@ -51,7 +51,7 @@ def test_transfers_and_differences(case):
             assert math.isnan(row["regret"])
         else:
             found = [row[n] for n in ("proxy_size", "target_size", "regret", "regret_low", "regret_high")]
-            assert found == [regret.proxy_size, regret.target_size, regret.nats, regret.ci_low, regret.ci_high]
+            assert found == [regret.proxy.width, regret.target.width, regret.nats, regret.ci_low, regret.ci_high]
     differences = difference_table(analysis).to_dict("records")
     assert [(r["pair"], r["difference"], r["difference_low"], r["difference_high"]) for r in differences] == [
         (pair, value.estimate, value.ci_low, value.ci_high) for pair, value in analysis.slope_difference.items()
@@ -59,8 +59,8 @@ def test_transfers_and_differences(case):
 
 
 def test_diverged_trials_are_all_there(diverged):
-    _, frame = diverged
-    table = diverged_table(frame)
+    _, trials = diverged
+    table = diverged_table(trials)
     assert table["log2_lr"].tolist() == [-6, -6, -5, -5, -4, -4]
     assert table["seed"].tolist() == [0, 1] * 3
     assert set(table["diverged_step"]) == {17}
@@ -90,7 +90,7 @@ def test_how_forgiving_each_size_is(told):
     for result in analysis.arms:
         for i, (cost, edge) in enumerate(zip(result.sensitivity, result.unstable, strict=True)):
             row = next(rows)
-            assert (row["arm"], row["width"]) == (result.arm, cost.size)
+            assert (row["arm"], row["width"]) == (result.arm, cost.scale.width)
             assert [row[n] for n in ("sensitivity", "sensitivity_low", "from", "to")] == [
                 *(cost.estimate, cost.ci_low),
                 *(cost.low, cost.high),

@@ -14,6 +14,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from mutransfer.analysis import analyze
+from mutransfer.config.scale import Scale
 from mutransfer.report import Provenance, render, write_report
 from mutransfer.report.words import band, edge, interval, number, plain, power, rate, scientific, span
 from report.planted import AT_END, PROVENANCE, confirmation, with_optimum
@@ -95,8 +96,8 @@ def drawn():
     """Asks for printed figures."""
 
 
-def opened(analysis, frame, *further):
-    return Page(render(analysis, frame, PROVENANCE, *further))
+def opened(analysis, trials, *further):
+    return Page(render(analysis, trials, PROVENANCE, *further))
 
 
 def test_every_case_renders(case, drawn):
@@ -145,15 +146,15 @@ HOSTILE = "<script>alert('x')</script>&amp;\"><img src=x onerror=y>"
 
 
 def hostile_page(two_arms):
-    analysis, frame = two_arms
-    frame.loc[frame["arm"] == "mup", "arm"] = HOSTILE
-    frame.loc[frame["log2_lr"] == -4, ["diverged", "final_loss"]] = True, float("nan")
+    analysis, trials = two_arms
+    trials.frame.loc[trials.frame["arm"] == "mup", "arm"] = HOSTILE
+    trials.frame.loc[trials.frame["log2_lr"] == -4, ["diverged", "loss"]] = True, float("inf")
     mup = replace(analysis.arms[1], arm=HOSTILE, sentence=HOSTILE, reason=HOSTILE, verdict=HOSTILE)
     analysis = replace(
         analysis,
         experiment=HOSTILE,
         arms=(analysis.arms[0], mup),
-        slope_difference={HOSTILE: analysis.arms[0].transfer_slope},
+        slope_differences={HOSTILE: analysis.arms[0].slopes},
     )
     failed = replace(PROVENANCE.failures[0], arm=HOSTILE, error=HOSTILE)
     hostile = Provenance(
@@ -170,7 +171,7 @@ def hostile_page(two_arms):
         failures=(failed,),
         conformance=HOSTILE,
     )
-    return render(analysis, frame, hostile, [confirmation(arm=HOSTILE, sentence=HOSTILE)])
+    return render(analysis, trials, hostile, [confirmation(arm=HOSTILE, sentence=HOSTILE)])
 
 
 def texts(data):
@@ -211,12 +212,13 @@ def test_two_renders_are_equal(diverged, drawn):
 
 
 def test_the_tables_show_the_analysis_numbers(two_arms):
-    analysis, frame = two_arms
-    rows = [" | ".join(row) for row in opened(analysis, frame).rows]
+    analysis, trials = two_arms
+    rows = [" | ".join(row) for row in opened(analysis, trials).rows]
     for result in analysis.arms:
         for o in result.optima:
             assert any(
-                f"{o.size} | {2**o.log2_lr:#.3g} | {2**o.ci_low:#.3g} to {2**o.ci_high:#.3g} | {number(o.log2_lr)} | "
+                f"{o.scale.width} | {2**o.log2_lr:#.3g} | {2**o.ci_low:#.3g} to {2**o.ci_high:#.3g} | "
+                f"{number(o.log2_lr)} | "
                 f"[{number(o.ci_low)}, {number(o.ci_high)}] | {o.loss:.4f} | interior" in row
                 for row in rows
             )
@@ -255,7 +257,7 @@ def test_the_answer_comes_first_with_each_verdict_in_words(two_arms):
 
 
 def test_confirmed_regrets_stand_beside_the_predicted_ones(two_arms):
-    page = opened(*two_arms, [confirmation(), confirmation(arm="sp", size=256, **AT_END)])
+    page = opened(*two_arms, [confirmation(), confirmation(arm="sp", scale=Scale(256), **AT_END)])
     assert next(row[:-1] for row in page.rows if row[:2] == ["mup", "512"]) == [
         "mup",
         "512",
@@ -289,25 +291,25 @@ def test_an_inconclusive_arm_has_its_plans_with_commands_and_costs(told):
 
 
 def test_a_conclusive_arm_is_told_what_its_interval_cannot_know(two_arms):
-    analysis, frame = two_arms
-    said = opened(analysis, frame).said("surer")
+    analysis, trials = two_arms
+    said = opened(analysis, trials).said("surer")
     assert "sp, mup 2 seeds say how much a run varies; they are the same ones at every width." in said
-    bracket = opened(analysis, frame[(frame["seed"] == 0) | (frame["width"] < 256)]).said("surer")
+    bracket = opened(analysis, trials.only((trials.frame["seed"] == 0) | (trials.frame["width"] < 256))).said("surer")
     assert "2 seeds say how much a run varies, not all of them at every width." in bracket
     assert "the same ones" not in bracket
     assert "mutransfer confirm 'results/a & b' --width 512 --arm mup" in said
     assert "--arm sp" not in said  # its rate does not transfer
-    single = opened(analysis, frame[(frame["seed"] == 0) | (frame["arm"] == "sp")]).said("surer")
+    single = opened(analysis, trials.only((trials.frame["seed"] == 0) | (trials.frame["arm"] == "sp"))).said("surer")
     assert "One seed was trained in mup: one seed cannot see how far another would tilt" in single
     assert "One seed was trained" not in said
-    checked = opened(analysis, frame, [confirmation()]).said("surer")
+    checked = opened(analysis, trials, [confirmation()]).said("surer")
     assert "confirm" not in checked
     assert "It was checked at width 512, above." in checked
 
 
 def test_arms_stand_side_by_side_where_there_are_several(told):
-    analysis, frame = told
-    page = opened(analysis, frame)
+    analysis, trials = told
+    page = opened(analysis, trials)
     rows = [row for row in page.rows if len(row) == 8 and row[5] == "256" and row[0] in ("sp", "mup", "mup_qk")]
     for row, result in zip(rows, analysis.arms, strict=True):
         slope = result.transfer_slope
@@ -356,39 +358,63 @@ def test_figures_are_described_and_tables_have_headers(told):
     assert page.tags["thead"] == page.tags["table"] >= 8
 
 
+def along_batch_size(analysis):
+    """The analysis with its widths for batch sizes."""
+
+    def moved(found):
+        return replace(found, scale=Scale(batch_size=found.scale.width))
+
+    arms = tuple(
+        replace(
+            result,
+            optima=tuple(moved(each) for each in result.optima),
+            slopes={"batch_size": result.slopes["width"]},
+            transfer_regret=replace(
+                result.transfer_regret,
+                proxy=Scale(batch_size=result.transfer_regret.proxy.width),
+                target=Scale(batch_size=result.transfer_regret.target.width),
+            ),
+        )
+        for result in analysis.arms
+    )
+    differences = {pair: {"batch_size": each["width"]} for pair, each in analysis.slope_differences.items()}
+    return replace(analysis, dimensions=("batch_size",), arms=arms, slope_differences=differences)
+
+
 def test_the_words_are_the_axis_own(two_arms):
-    analysis, frame = two_arms
-    frame = frame.assign(batch_size=frame["width"], width=64)
-    page = opened(replace(analysis, axis="batch_size"), frame, [confirmation()])
+    analysis, trials = two_arms
+    trials = replace(trials, frame=trials.frame.assign(batch_size=trials.frame["width"], width=64))
+    analysis = along_batch_size(analysis)
+    page = opened(analysis, trials, [confirmation(scale=Scale(batch_size=512))])
     for section in ("answer", "figure", "optima", "regret", "surer", "forgiving", "lost"):
         assert "width" not in page.said(section)
     assert "width" not in " ".join(value or "" for name, value in page.attributes if name == "aria-label")
     assert "batch sizes 32, 64, 128, 256" in page.text
     shown = [text for text in texts(page.charts) if "seed" in text]
     assert all(", batch size " in text for text in shown if "lr" in text)
-    assert "--batch-size 512" in opened(replace(analysis, axis="batch_size"), frame).said("surer")
+    assert "--batch-size 512" in opened(analysis, trials).said("surer")
 
 
 def test_losses_have_the_unit_they_were_trained_in(two_arms):
-    analysis, frame = two_arms
-    frame["setting"] = '{"loss": "squared_error"}'
-    page = opened(analyze(frame, analysis.tolerance), frame)
+    analysis, trials = two_arms
+    trials.frame["unit"] = "squared error"
+    page = opened(analyze(trials, analysis.tolerance), trials)
     assert "in squared error" in page.text
     assert "nats" not in page.text
     assert any("final loss (squared error per token)" in text for text in texts(page.charts))
 
 
 def test_a_loss_that_not_every_trial_has_is_not_offered(two_arms):
-    analysis, frame = two_arms
-    frame.loc[3, "val_loss"] = float("nan")
-    page = opened(analysis, frame)
+    analysis, trials = two_arms
+    trials.frame.loc[3, "val_loss"] = float("nan")
+    page = opened(analysis, trials)
     offered = [value for name, value in page.attributes if name == "value"]
     assert offered == list(page.charts) == ["final_loss", "mean_loss"]
 
 
 def test_an_optimum_that_is_not_bracketed_has_no_interval_in_any_table(special):
-    analysis, frame = with_optimum(special[0], "mup", 32, ci_low=None, ci_high=None, status="flat"), special[1]
-    assert any(row[-1] == "flat" and row[-3] == "–" for row in opened(analysis, frame).rows)
+    analysis, trials = with_optimum(special[0], "mup", 32, ci_low=None, ci_high=None, status="flat"), special[1]
+    assert any(row[-1] == "flat" and row[-3] == "–" for row in opened(analysis, trials).rows)
 
 
 def test_the_page_is_written(two_arms, tmp_path):

@@ -10,6 +10,7 @@ from analysis.planted import EDGE, noise, shapes
 from numpy.typing import NDArray
 
 from mutransfer.analysis.curve import Curve
+from mutransfer.config.scale import Scale
 from mutransfer.search.bracket import next_round
 from mutransfer.search.known import Ask, Losses, Task
 
@@ -39,7 +40,7 @@ class Planted:
         """A grid."""
         at = [int(rate - RATES[0]) for rate in rates]
         return [
-            Curve(size, np.array(rates), losses[:seeds, at])
+            Curve(Scale(size), np.array(rates), losses[:seeds, at])
             for size, losses in zip(self.sizes, self.losses, strict=True)
         ]
 

@@ -40,7 +40,7 @@ LRS = tuple(2.0**exponent for exponent in range(-11, -3))
 
 
 def found(seen: dict[int, Losses]) -> dict[int, Any]:
-    return {each.size: each for each in optima([curve_of(size, seen[size]) for size in sorted(seen)])}
+    return {each.scale.width: each for each in optima([curve_of(size, seen[size]) for size in sorted(seen)])}
 
 
 def run(task: Task, loss: Any) -> dict[int, dict[tuple[float, int], float]]:

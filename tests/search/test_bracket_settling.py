@@ -76,9 +76,9 @@ def test_the_command_that_is_printed_goes_on_as_it_says(lrs: tuple[float, ...], 
             assert searched.target_se == float(plan.flags[plan.flags.index("--target-se") + 1])
             assert searched.reached or searched.spent > searched.budget - 2
         if plan.sizes:
-            assert [optimum.size for optimum in read_result(copy).analysis.arms[0].optima] == list(plan.sizes)
+            assert [optimum.scale.width for optimum in read_result(copy).analysis.arms[0].optima] == list(plan.sizes)
         if plan.lrs:
-            tried = read_result(copy).frame["lr"]
+            tried = read_result(copy).trials.frame["lr"]
             assert plan.lrs[0] <= tried.min() <= tried.max() <= plan.lrs[-1]
             assert line is not None or tried.max() > max(lrs)
         shutil.rmtree(copy)

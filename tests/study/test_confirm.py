@@ -103,7 +103,7 @@ def test_killed_in_the_middle_it_goes_on_and_retrains_nothing(tmp_path: Path) ->
     assert killed.returncode == -signal.SIGKILL
     assert trained(result) == 4
     # The records of three rates and a seed are there, those of another not: a report may be asked for meanwhile.
-    assert len(read_confirmations(result.folder, result.analysis, result.frame)) <= 1
+    assert len(read_confirmations(result.folder, result.analysis, result.trials)) <= 1
     appended: list[Event] = []
     found = run(result, listener=lambda event: appended.append(event) if isinstance(event, Appended) else None)
     assert (len(appended), trained(result), found.seeds) == (2, 6, 2)
@@ -119,7 +119,7 @@ def test_it_keeps_its_rates_when_the_result_has_grown(tmp_path: Path) -> None:
     assert run(grown, seeds=3).rates == first.rates
     assert trained(result) == 9
     elsewhere = swept(tmp_path, widths=(16, 32), seeds=5)
-    assert elsewhere.analysis.arm("mup").optima[0].size == 16
+    assert elsewhere.analysis.arm("mup").optima[0].scale.width == 16
     lower = run(elsewhere)
     assert lower.log2_lr == pytest.approx(-7.3, abs=0.05)
     assert lower.log2_lr < first.log2_lr
@@ -129,9 +129,9 @@ def test_it_keeps_its_rates_when_the_result_has_grown(tmp_path: Path) -> None:
 
 def test_every_confirmation_of_a_result_is_read_by_size(tmp_path: Path) -> None:
     result = swept(tmp_path)
-    assert read_confirmations(result.folder, result.analysis, result.frame) == ()
+    assert read_confirmations(result.folder, result.analysis, result.trials) == ()
     wide, narrow = run(result, sizes={"width": 1024}), run(result, sizes={"width": 256})
-    assert read_confirmations(result.folder, result.analysis, result.frame) == (narrow, wide)
+    assert read_confirmations(result.folder, result.analysis, result.trials) == (narrow, wide)
 
 
 def test_status_knows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,7 +160,7 @@ def test_any_axis_can_be_confirmed(axis: str, sizes: tuple[int, ...], size: int,
     found = run(result, sizes={axis: size})
     there = records.read(result.folder / "confirm" / f"mup-{axis}={size}" / "records.jsonl")
     assert {getattr(record, axis) for record in there} == {size}
-    assert (found.size, found.at_least) == (size, False)
+    assert (found.scale[axis], found.at_least) == (size, False)
     assert f"{AXES[axis].word} {size} at the rate tuned at {AXES[axis].word} {sizes[0]}" in found.sentence
 
 

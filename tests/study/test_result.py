@@ -62,6 +62,6 @@ def test_the_page_is_told_what_failed_and_has_not_run_since(folder: Path) -> Non
 def test_arms_are_in_the_order_of_the_config_and_sizes_ascend(folder: Path) -> None:
     lines = (folder / "records.jsonl").read_text().splitlines(keepends=True)
     (folder / "records.jsonl").write_text("".join(sorted(lines)))
-    frame = read_result(folder).frame
+    frame = read_result(folder).trials.frame
     assert list(dict.fromkeys(frame["arm"])) == ["sp", "mup"]
     assert list(dict.fromkeys(frame["width"])) == [32, 64, 128, 256]

@@ -34,8 +34,8 @@ def test_a_sweep_along_an_axis_varies_that_alone(tmp_path: Path, axis: str) -> N
     assert {getattr(record, axis) for record in recorded} == set(SIZES[axis])
     assert len(recorded) == len(SIZES[axis]) * len(config.lrs) * config.seeds
     result = read_result(tmp_path)
-    assert result.analysis.axis == axis
-    assert [optimum.size for optimum in result.analysis.arms[0].optima] == list(SIZES[axis])
+    assert result.analysis.dimensions == (axis,)
+    assert [optimum.scale[axis] for optimum in result.analysis.arms[0].optima] == list(SIZES[axis])
     again = sweep(config, FakeTrain(os.devnull))
     assert again.ran == 0
 
@@ -52,7 +52,7 @@ def test_a_folder_is_extended_along_its_axis_and_no_other(tmp_path: Path) -> Non
     sweep(config, FakeTrain(os.devnull))
     deeper = dataclasses.replace(config, depths=(2, 8))
     assert sweep(deeper, FakeTrain(os.devnull)).ran == len(config.lrs) * config.seeds
-    assert [optimum.size for optimum in read_result(tmp_path).analysis.arms[0].optima] == [1, 2, 4, 8]
+    assert [optimum.scale.depth for optimum in read_result(tmp_path).analysis.arms[0].optima] == [1, 2, 4, 8]
     with pytest.raises(ValueError, match="made to sweep depths; this command wanted widths"):
         sweep(dataclasses.replace(config, depths=()), FakeTrain(os.devnull))
 

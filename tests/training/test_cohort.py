@@ -16,6 +16,7 @@ from mutransfer.analysis.curve import Curve
 from mutransfer.analysis.optimum import optima
 from mutransfer.config import Arm, InitConfig, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.config.model import GPT2, LLAMA
+from mutransfer.config.scale import Scale
 from mutransfer.data import Corpus, load_corpus, sample_batch
 from mutransfer.theory.optimizers import OPTIMIZERS
 from mutransfer.training import TrialResult, train
@@ -126,7 +127,7 @@ def test_in_float32_the_losses_and_the_optimum_are_the_same_but_for_rounding() -
     together = np.array([result.final_loss for result in train(trials, corpus, "cpu")])
     alone = np.array([train([each], corpus, "cpu")[0].final_loss for each in trials])
     assert np.abs(together - alone).max() < 1e-3
-    found = [optima([Curve(32, exponents, losses[None])])[0] for losses in (together, alone)]
+    found = [optima([Curve(Scale(32), exponents, losses[None])])[0] for losses in (together, alone)]
     assert [each.status for each in found] == ["interior"] * 2
     assert abs(found[0].log2_lr - found[1].log2_lr) < 0.05
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mutransfer.config import SweepConfig
+from mutransfer.config.scale import DIMENSIONS
 from mutransfer.trials import records
 from mutransfer.trials.records import Record
 
@@ -122,16 +124,30 @@ def test_another_schema_is_refused(path: Path) -> None:
 
 
 def test_trials_that_differ_in_rate_seed_and_width_are_of_one_setting() -> None:
-    frame = records.to_frame([record(32, 2.0**-6, 0), record(64, 2.0**-7, 1)])
-    (setting,) = set(frame["setting"])
+    trials = records.to_trials([record(32, 2.0**-6, 0), record(64, 2.0**-7, 1)])
+    (setting,) = set(trials.frame["setting"])
     names = json.loads(setting).keys()
-    assert {"model.depth", "optimizer.beta2", "steps"} <= names
-    assert not {"lr", "seed", "model.width"} & names
+    assert {"model.context", "optimizer.beta2", "data_fingerprint"} <= names
+    assert not {"lr", "seed", *(each.field for each in DIMENSIONS.values())} & names
+    assert trials.dimensions == ("width",)
+    assert [(scale.width, scale.steps) for scale in trials.scales] == [(32, 7), (64, 7)]
 
 
 @pytest.mark.parametrize(("room", "name", "value"), [("model", "activation", "relu2"), ("optimizer", "clip_norm", 0.5)])
 def test_trials_that_differ_in_anything_else_are_not(room: str, name: str, value: object) -> None:
     plain, other = record(seed=0), record(seed=1)
     other.config[room][name] = value
-    one, two = (json.loads(text) for text in records.to_frame([plain, other])["setting"])
+    one, two = (json.loads(text) for text in records.to_trials([plain, other]).frame["setting"])
     assert {field for field in one if one[field] != two[field]} == {f"{room}.{name}"}
+
+
+def test_a_table_by_another_loss_and_a_trial_that_diverged_in_it() -> None:
+    trained = record(seed=0, final_loss=2.5, val_loss=2.75)
+    table = records.to_trials([trained, record(seed=1, final_loss=None, val_loss=None, diverged=True)], loss="val_loss")
+    assert (table.loss, list(table.frame["loss"])) == ("val_loss", [2.75, math.inf])
+
+
+@pytest.mark.parametrize("name", ["experiment", "data_fingerprint"])
+def test_records_of_several_experiments_or_data_are_no_table(name: str) -> None:
+    with pytest.raises(ValueError, match=f"expected one {name} in all trials, got 2 .other, text."):
+        records.to_trials([record(seed=0), record(seed=1, **{name: "other"})])

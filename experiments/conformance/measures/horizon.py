@@ -17,6 +17,7 @@ from measures.transfer import optimum_text
 from mutransfer import SweepConfig
 from mutransfer.analysis import Optimum
 from mutransfer.analysis.line import slope
+from mutransfer.config.scale import Scale
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class GrowingHorizon:
         steady, growing, words = [], [], []
         for sweep in self.sweeps:
             (width,) = sweep.widths
-            optima = {optimum.size: optimum for optimum in place.result(sweep).analysis.arm(self.arm).optima}
+            optima = {optimum.scale["steps"]: optimum for optimum in place.result(sweep).analysis.arm(self.arm).optima}
             steps = self.fixed * width**2 // middle**2
             steady.append(_at(optima, self.fixed, width))
             growing.append(_at(optima, steps, width))
@@ -50,4 +51,4 @@ class GrowingHorizon:
 
 def _at(optima: Mapping[int, Optimum], steps: int, width: int) -> Optimum:
     """The optimum after some number of steps, as that of a width."""
-    return replace(optima[steps], size=width)
+    return replace(optima[steps], scale=Scale(width))

@@ -19,6 +19,7 @@ from mutransfer.analysis.leverage import leverage
 from mutransfer.analysis.line import slope
 from mutransfer.analysis.regret import regret
 from mutransfer.analysis.verdict import DOES_NOT_TRANSFER, judge, reason, sentence
+from mutransfer.config.scale import Scale
 
 TABLES = ROOT / "tests" / "data" / "published.json"
 
@@ -42,12 +43,13 @@ class LossTable:
         found = optima(measured)
         line = slope(found)
         interval = None if line is None else line.interval
+        lines = {} if interval is None else {"width": interval}
         verdict = judge(found, SweepConfig.tolerance)
         why = reason(found, SweepConfig.tolerance)
         refused = Quantity(float(verdict == DOES_NOT_TRANSFER))
         return Measurement(
             {"slope": quantity(interval), "says that it does not transfer (1: yes)": refused},
-            sentence(self.table, verdict, found, interval, regret(found[0], found[-1], measured[-1]), why),
+            sentence(self.table, verdict, found, lines, regret(found[0], found[-1], measured[-1]), why),
         )
 
 
@@ -72,13 +74,15 @@ class OptimaTable:
             found[f"{name} slope"] = Quantity(line.value) if self.step is None else quantity(line.interval)
             if self.step is not None:
                 carried = leverage(printed, SweepConfig.tolerance)
-                found[f"width that the {name} slope rests on (0: none)"] = Quantity(carried.size if carried else 0)
+                found[f"width that the {name} slope rests on (0: none)"] = Quantity(
+                    carried.scale.width if carried else 0
+                )
                 found[f"{name} slope without it"] = Quantity(carried.slope_without if carried else None)
             words.append(f"{name}: {', '.join(f'{rate:g}' for rate in rates)} at widths {', '.join(map(str, widths))}")
         return Measurement(found, "; ".join(words))
 
     def _optimum(self, width: int, log2_lr: float) -> Optimum:
-        return Optimum(width, log2_lr, None, None, None, "interior", noise=(self.step or 0.0) ** 2 / 12)
+        return Optimum(Scale(width), log2_lr, None, None, None, "interior", noise=(self.step or 0.0) ** 2 / 12)
 
 
 def _series(table: dict[str, Any], key: str) -> tuple[Sequence[int], Sequence[float]]:
@@ -95,4 +99,4 @@ def _curve(width: int, log2_lr: Sequence[float], losses: Sequence[float | str | 
         for rate, loss in zip(log2_lr, losses, strict=True)
         if loss is not None
     )
-    return Curve(width, np.array([float(rate) for rate, _ in run]), np.array([[loss for _, loss in run]]))
+    return Curve(Scale(width), np.array([float(rate) for rate, _ in run]), np.array([[loss for _, loss in run]]))

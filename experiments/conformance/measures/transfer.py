@@ -63,8 +63,8 @@ class Wider:
 
     def measure(self, place: Place) -> Measurement:
         result = place.result(self.sweep)
-        measured = curves(result.frame[result.frame["arm"] == self.arm], self.loss)
-        rises = {f"{one.size} to {other.size}": rise(one, other) for one, other in pairwise(measured)}
+        measured = curves(result.trials.measured_by(self.loss).of_arm(self.arm))
+        rises = {f"{one.scale.width} to {other.scale.width}": rise(one, other) for one, other in pairwise(measured)}
         beyond = max(mean - sem for mean, sem in rises.values())
         steps = ", ".join(f"{mean:+.4f} (SEM {sem:.4f}) from {way}" for way, (mean, sem) in rises.items())
         arm = analysis_by(self.sweep, place, self.loss).arm(self.arm)
@@ -112,17 +112,17 @@ class SlopeAndLoss:
         slope = TransferSlope(self.sweep, self.arm).measure(place)
         mine = analysis_by(self.sweep, place).arm(self.arm).optima[-1]
         theirs = analysis_by(self.against, place).arm(self.other).optima[-1]
-        known = mine.loss is not None and theirs.loss is not None and mine.size == theirs.size
+        known = mine.loss is not None and theirs.loss is not None and mine.scale == theirs.scale
         more = Quantity(mine.loss - theirs.loss if known else None)  # type: ignore[operator]
         return Measurement(
-            {**slope.quantities, f"loss at width {mine.size}, {self.arm} - {self.other}": more}, slope.conditions
+            {**slope.quantities, f"loss at width {mine.scale.width}, {self.arm} - {self.other}": more}, slope.conditions
         )
 
 
 def analysis_by(sweep: SweepConfig, place: Place, loss: str = "final_loss") -> Analysis:
     """The sweep's analysis by the loss in a column."""
     result = place.result(sweep)
-    return analyze(result.frame, result.config.tolerance, loss, result.config.axis)
+    return analyze(result.trials.measured_by(loss), result.config.tolerance)
 
 
 def rise(one: Curve, other: Curve) -> tuple[float, float]:
@@ -137,7 +137,9 @@ def describe(analysis: Analysis, sweep: SweepConfig, *arms: ArmResult) -> str:
     found = []
     for arm in arms:
         rates = ", ".join(optimum_text(optimum) for optimum in arm.optima)
-        found.append(f"{arm.arm}: log2 lr* {rates} at {analysis.axis} {', '.join(str(o.size) for o in arm.optima)}")
+        found.append(
+            f"{arm.arm}: log2 lr* {rates} at {', '.join(o.scale.describe(analysis.dimensions) for o in arm.optima)}"
+        )
     return f"{'; '.join(found)}; {training_text(sweep, *(arm.arm for arm in arms))}"
 
 

@@ -163,7 +163,7 @@ def _of_result(arguments: LrRangeTestArguments, result: Result) -> tuple[SweepCo
 
 
 def _optimum(result: Result, arm: str, width: int) -> Optimum | None:
-    return next((optimum for optimum in result.analysis.arm(arm).optima if optimum.size == width), None)
+    return next((optimum for optimum in result.analysis.arm(arm).optima if optimum.scale.width == width), None)
 
 
 def _told(test: RangeTest, optimum: Optimum | None, trial: dict[str, Any]) -> dict[str, Any]:

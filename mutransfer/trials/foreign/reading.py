@@ -117,7 +117,7 @@ def read(rows: Rows, options: ReadOptions) -> Reading:
         *seeds,
         *said,
     )
-    return Reading(Trials(found, options.unit, notes), table.left_out, resolved)
+    return Reading(Trials(found.assign(unit=options.unit), notes=notes), table.left_out, resolved)
 
 
 def _take_all(frame: pd.DataFrame, options: ReadOptions, decimal: str) -> dict[str, Taken]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mutransfer.analysis import Optimum
+from mutransfer.config.scale import Scale
 from mutransfer.report.files import png
 from mutransfer.toolbox.range_test.figure import RangePanel, range_test_data, range_tests
 from mutransfer.toolbox.range_test.rates import RULES, Ramp, RangeTest, suggest_lrs
@@ -18,7 +19,7 @@ FALLING = 5 - 0.02 * np.arange(100.0)
 UP = np.where(np.arange(100) < 80, FALLING, FALLING[79] + 0.9 * (np.arange(100) - 79))
 STOPPED = np.where(np.arange(100) < 86, UP + 0.1, np.nan)
 TEST = RangeTest(LRS, np.array([UP, STOPPED]))
-BEST = Optimum(64, -8.0, -8.5, -7.5, 2.3, "interior")
+BEST = Optimum(Scale(64), -8.0, -8.5, -7.5, 2.3, "interior")
 PANEL = RangePanel("mup, width $64$", TEST, BEST)
 
 
@@ -63,7 +64,7 @@ def test_what_is_not_suggested_has_no_rate_and_no_study_no_optimum():
     assert marks(data, "optimum").empty
 
 
-CENSORED = Optimum(64, -11.0, None, None, 2.4, "censored_low")
+CENSORED = Optimum(Scale(64), -11.0, None, None, 2.4, "censored_low")
 
 
 @pytest.mark.parametrize("panels", [1, 2, 4, 5])
