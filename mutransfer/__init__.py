@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mutransfer.analysis import Analysis, analyze, recommend
-    from mutransfer.analysis.coord_check import CoordCheck
     from mutransfer.config import (
         GPT2,
         LLAMA,
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
         SweepConfig,
         TrialConfig,
     )
+    from mutransfer.coordcheck import CoordCheck, coord_check
     from mutransfer.data import Corpus, load_corpus, sample_batch
-    from mutransfer.diagnostics import coord_check
     from mutransfer.optim import (
         build_optimizer,
         check_group_rates,
@@ -34,11 +33,12 @@ if TYPE_CHECKING:
         schedule_factor,
         scheduler,
     )
-    from mutransfer.parametrization import TABLES, Parametrized, ParamRule, build_model, parametrize
+    from mutransfer.parametrization import Parametrized, ParamRule, build_model, parametrize
     from mutransfer.search.sampler import BracketSampler
     from mutransfer.study.result import Result, read_result, write_result
     from mutransfer.sweep.driver import run_sweep
     from mutransfer.theory.optimizers import OPTIMIZERS
+    from mutransfer.theory.parametrizations import TABLES
     from mutransfer.theory.schedules import power_knee
     from mutransfer.toolbox.doctor import Curve, Diagnosis, Run, diagnose
     from mutransfer.toolbox.noise_scale.batch_scaling import scale_batch
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "mutransfer.analysis": ("Analysis", "analyze", "recommend"),
-    "mutransfer.analysis.coord_check": ("CoordCheck",),
     "mutransfer.toolbox.doctor": ("Curve", "Diagnosis", "Run", "diagnose"),
     "mutransfer.toolbox.range_test.rates": ("Ramp", "RangeTest", "suggest_lrs"),
     "mutransfer.toolbox.watch.observed": ("Observation", "read_observations"),
@@ -70,7 +69,7 @@ _HOMES = {
         "TrialConfig",
     ),
     "mutransfer.data": ("Corpus", "load_corpus", "sample_batch"),
-    "mutransfer.diagnostics": ("coord_check",),
+    "mutransfer.coordcheck": ("CoordCheck", "coord_check"),
     "mutransfer.optim": (
         "build_optimizer",
         "check_group_rates",
@@ -81,13 +80,14 @@ _HOMES = {
         "schedule_factor",
         "scheduler",
     ),
-    "mutransfer.parametrization": ("TABLES", "ParamRule", "Parametrized", "build_model", "parametrize"),
+    "mutransfer.parametrization": ("ParamRule", "Parametrized", "build_model", "parametrize"),
     "mutransfer.toolbox.recipes": ("RECIPES",),
     "mutransfer.study.result": ("Result", "read_result", "write_result"),
     "mutransfer.sweep.driver": ("run_sweep",),
     "mutransfer.search.sampler": ("BracketSampler",),
     "mutransfer.theory.optimizers": ("OPTIMIZERS",),
     "mutransfer.theory.schedules": ("power_knee",),
+    "mutransfer.theory.parametrizations": ("TABLES",),
     "mutransfer.toolbox.noise_scale.batch_scaling": ("scale_batch",),
     "mutransfer.toolbox.noise_scale.measure": ("GradientNoise",),
     "mutransfer.toolbox.range_test.measure": ("lr_range_test",),

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mutransfer.analysis.coord_check import CoordCheck, CoordSettings
 from mutransfer.config import OptimizerConfig
-from mutransfer.diagnostics.coord_bench import next_token_loss
-from mutransfer.diagnostics.coord_check import coord_check
+from mutransfer.coordcheck.bench import next_token_loss
+from mutransfer.coordcheck.check import coord_check
+from mutransfer.coordcheck.result import CoordCheck, CoordSettings
 
 if TYPE_CHECKING:
-    from mutransfer.diagnostics.coord_bench import Build, Loss, Scheduler
+    from mutransfer.coordcheck.bench import Build, Loss, Scheduler
 
 
 def assert_coord_check(

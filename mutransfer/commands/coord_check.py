@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from mutransfer.analysis.coord_check import CoordCheck, CoordSettings
 from mutransfer.arguments import one_lr, parse, refuse_given, refuse_model_width, split_words, with_preset
 from mutransfer.config import InitConfig, ModelConfig, OptimizerConfig, SweepConfig
+from mutransfer.coordcheck.result import CoordCheck, CoordSettings
 
 if TYPE_CHECKING:
-    from mutransfer.diagnostics.coord_bench import Build
+    from mutransfer.coordcheck.bench import Build
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ OURS = ("parametrization", "base_width", "base_depth", "model", "init")
 
 def run(words: list[str]) -> None:
     """Check that what training changes in a model does not depend on its width; name what is at fault, and why."""
-    from mutransfer.diagnostics.coord_bench import next_token_loss, text_batches
-    from mutransfer.diagnostics.coord_check import coord_check
+    from mutransfer.coordcheck.bench import next_token_loss, text_batches
+    from mutransfer.coordcheck.check import coord_check
     from mutransfer.parametrization.user_model import load_function
 
     arguments = parse("coord-check", CoordCheckArguments, with_preset(words))
@@ -138,8 +138,8 @@ def _build_own(arguments: CoordCheckArguments) -> Build:
 
 
 def _write(check: CoordCheck, told: str, folder: Path) -> None:
+    from mutransfer.coordcheck.figure import coordinates
     from mutransfer.files import write_whole
-    from mutransfer.report.coordinates import coordinates
     from mutransfer.report.files import png
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -70,8 +70,8 @@ def run(words: list[str]) -> None:
                 f"found --diff {' '.join(arguments.diff)} and --parametrization {arguments.parametrization}; wanted "
                 "one of them: leave one out"
             )
-        one, other = (_build(arguments, name) for name in arguments.diff)
-        _show(explanation.difference(one, other, lr, arguments.optimizer), arguments.format)
+        compared = [(name, _build(arguments, name).explain(lr, arguments.optimizer)) for name in arguments.diff]
+        _show(explanation.difference(compared), arguments.format)
         return
     built = _build(arguments, arguments.parametrization)
     frame = built.explain(lr, arguments.optimizer)
@@ -81,7 +81,7 @@ def run(words: list[str]) -> None:
     print(f"{built.table.name} at width {arguments.width}, base width {arguments.base_width}: {built.table.source}")
     _show(frame.drop(columns="source"), "table")
     print()
-    _show(explanation.group_totals(built, lr, arguments.optimizer), "table")
+    _show(explanation.group_totals(built.model, built.rules_for(arguments.optimizer), lr), "table")
     for note in built.notes:
         print(f"\n{note}")
 
@@ -118,8 +118,8 @@ def _build_ours(arguments: ExplainArguments, parametrization: str | None) -> Par
 
 def _build_own(arguments: ExplainArguments, parametrization: str | None) -> Parametrized:
     from mutransfer.parametrization import load_build, parametrize
-    from mutransfer.parametrization.tables import Role
     from mutransfer.parametrization.user_model import load_function
+    from mutransfer.theory.parametrizations import Role
 
     own = "a model of your own, which sets them itself; leave them out"
     refuse_given(arguments, ("model", "init", "base_depth"), own)

@@ -4,7 +4,7 @@ A `SweepConfig` describes a whole sweep; `SweepConfig.trial(...)` gives the `Tri
 holds everything that determines the run's result except the data (named by its fingerprint) and nothing else.
 """
 
-from mutransfer.config.arm import ABLATIONS, AXES, PARAMETRIZATIONS, Arm, one_size
+from mutransfer.config.arm import AXES, Arm, one_size
 from mutransfer.config.execution import MODES, Execution, on_cpu
 from mutransfer.config.model import GPT2, LLAMA, PRESETS, ModelConfig
 from mutransfer.config.plain import differing_fields, flat_trial, flatten, sweep_from_json, to_json
@@ -14,13 +14,11 @@ from mutransfer.config.sweep import SweepConfig
 from mutransfer.config.trial import LOSSES, SCHEMA, InitConfig, OptimizerConfig, TrialConfig
 
 __all__ = [
-    "ABLATIONS",
     "AXES",
     "GPT2",
     "LLAMA",
     "LOSSES",
     "MODES",
-    "PARAMETRIZATIONS",
     "PRESETS",
     "SCHEMA",
     "Arm",

@@ -7,32 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mutransfer.checks import one_of
-
-PARAMETRIZATIONS = (
-    "sp",
-    "sp_fixed_std",
-    "mup",
-    "mup_table3",
-    "mup_table9",
-    "mup_simple",
-    "sp_full_align",
-    "ntk",
-    "mean_field",
-    "umup",
-    "depth_mup",
-    "completep",
-)
-"""Tables that people train with."""
-
-ABLATIONS = ("sp_embedding_lr", "mup_without_hidden_lr", "mup_without_output_mult")
-"""Tables with one entry taken out or put in, to show what it does."""
-
-
-UNTIED = ("mup_table3", "sp_full_align", "ntk", "umup", "sp_embedding_lr")
-"""Tables that give an embedding and a readout different rates, so that a weight shared by both has none."""
-
-FOR_DEPTH = ("depth_mup", "completep")
-"""Tables with rules for residual blocks."""
+from mutransfer.theory.parametrizations import TABLES
 
 
 class Axis(NamedTuple):
@@ -80,7 +55,7 @@ class Arm:
         """Raises ValueError on a name that is none and on changes that are no pairs."""
         if not isinstance(self.name, str) or not plain_name(self.name):
             raise ValueError(f"found an arm named {self.name!r}; wanted a plain name, without a slash: rename it")
-        one_of("parametrization", self.parametrization, (*PARAMETRIZATIONS, *ABLATIONS))
+        one_of("parametrization", self.parametrization, TABLES)
         pairs = isinstance(self.changes, tuple) and all(isinstance(each, tuple) for each in self.changes)
         if not pairs or not all(len(each) == 2 and isinstance(each[0], str) for each in self.changes):
             raise ValueError(

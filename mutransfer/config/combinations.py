@@ -6,9 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from mutransfer.checks import all_used, positive
-from mutransfer.config.arm import FOR_DEPTH, UNTIED
 from mutransfer.config.model import ModelConfig
 from mutransfer.config.trial import InitConfig
+from mutransfer.theory.parametrizations import TABLES, Depth
 
 if TYPE_CHECKING:
     from mutransfer.config.sweep import SweepConfig
@@ -63,18 +63,19 @@ def _validate_own(config: SweepConfig) -> None:
     for name in used:
         positive(f"model.{name}", getattr(config.model, name))
     for arm in config.arms:
-        if arm.parametrization in (*FOR_DEPTH, "umup"):
+        if TABLES[arm.parametrization].depth != Depth():
             raise ValueError(f"found {arm.parametrization} with {mine}; wanted a table for any model: use mup")
 
 
 def _validate_table(config: SweepConfig, name: str) -> None:
     """Raises ValueError on a model that a table has no rules for."""
-    if config.model.tied_embeddings and name in UNTIED:
+    table = TABLES[name]
+    if config.model.tied_embeddings and not table.ties:
         raise ValueError(
             f"found tied_embeddings with {name}, which has no one rate for them; wanted a table that has, or "
             "untied embeddings: use mup, or set model.tied_embeddings to False"
         )
-    if config.model.architecture == "mlp" and name in FOR_DEPTH:
+    if config.model.architecture == "mlp" and table.for_depth:
         raise ValueError(f"found {name} with the mlp, which has no residual blocks; wanted a transformer, or mup")
-    if name == "umup" and config.init != InitConfig():
-        raise ValueError("found init settings with umup, which starts every weight at std 1; leave them out")
+    if table.absolute and config.init != InitConfig():
+        raise ValueError(f"found init settings with {name}, which starts every weight at std 1; leave them out")

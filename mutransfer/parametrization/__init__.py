@@ -1,23 +1,16 @@
 """How a model's initialization, multipliers, rates, decay and epsilon change with size: theory as data."""
 
-from mutransfer.parametrization.ablations import ABLATIONS
 from mutransfer.parametrization.any_model import parametrize
 from mutransfer.parametrization.build import build_model
 from mutransfer.parametrization.parametrized import Parametrized
 from mutransfer.parametrization.rules import ParamRule
 from mutransfer.parametrization.shapes import ParamShape, scale_shapes
-from mutransfer.parametrization.tables import TABLES, Depth, Row, Table
 from mutransfer.parametrization.user_model import load_build
 
 __all__ = [
-    "ABLATIONS",
-    "TABLES",
-    "Depth",
     "ParamRule",
     "ParamShape",
     "Parametrized",
-    "Row",
-    "Table",
     "build_model",
     "load_build",
     "parametrize",

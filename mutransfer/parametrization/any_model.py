@@ -19,7 +19,6 @@ from torch import nn
 
 from mutransfer.checks import one_of
 from mutransfer.config import OptimizerConfig
-from mutransfer.parametrization.ablations import ABLATIONS
 from mutransfer.parametrization.attention import logit_advice, unseen_scale
 from mutransfer.parametrization.multipliers import set_multipliers
 from mutransfer.parametrization.parametrized import Parametrized
@@ -28,8 +27,8 @@ from mutransfer.parametrization.roles import uses_by_name
 from mutransfer.parametrization.rules import compute_rules
 from mutransfer.parametrization.shapes import ParamShape, describe, shapes_at
 from mutransfer.parametrization.sources import Build, Source, default_tokens, find_source, seeded
-from mutransfer.parametrization.tables import TABLES, Depth, Role, Table
 from mutransfer.parametrization.trace import Trace, trace_forward
+from mutransfer.theory.parametrizations import TABLES, Depth, Role, Table
 
 
 def parametrize(
@@ -66,7 +65,7 @@ def parametrize(
         width: to be trained.
         base_width: the width at which every parametrization is the same model.
         base, delta, target: models, in place of `build`. `target` is changed in place.
-        parametrization: a name in `TABLES` or `ABLATIONS` without rules for depth. None: `mup_table3`, or `mup` where a
+        parametrization: a name in `TABLES` without rules for depth. None: `mup_table3`, or `mup` where a
             weight is both embedding and readout.
         sample: what the model is called with: a tensor, a tuple of arguments, or a mapping of keywords, on the base
             model's device; batch and length may be small. None: tokens, for a model that has an embedding.
@@ -135,11 +134,10 @@ def _trace(model: nn.Module, sample: Any) -> Trace:
 
 
 def _find_table(name: str | None, source: Source, shapes: Mapping[str, ParamShape]) -> Table:
-    known = {**TABLES, **ABLATIONS}
     if name is None:
-        return known["mup" if source.carried or _is_tied(source.target, shapes) else "mup_table3"]
-    one_of("parametrization", name, known)
-    table = known[name]
+        return TABLES["mup" if source.carried or _is_tied(source.target, shapes) else "mup_table3"]
+    one_of("parametrization", name, TABLES)
+    table = TABLES[name]
     if source.carried and name != "mup":
         raise ValueError(f"found {name} for a model that mup.set_base_shapes has made Table 8's; wanted mup")
     if table.absolute or table.depth != Depth():

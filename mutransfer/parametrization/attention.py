@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from mutransfer.parametrization.tables import Table
 from mutransfer.parametrization.watch import Watch
+from mutransfer.theory.parametrizations import Table
 
 
 class AttentionCall(NamedTuple):

@@ -13,13 +13,12 @@ from mutransfer.checks import one_of, positive
 from mutransfer.config import InitConfig, ModelConfig, SweepConfig
 from mutransfer.models import MODELS
 from mutransfer.models.transformer import Attention, Block, SubLayer
-from mutransfer.parametrization.ablations import ABLATIONS
 from mutransfer.parametrization.initial import base_std, config_mults, starts_constant, unit_mults
 from mutransfer.parametrization.multipliers import set_multipliers
 from mutransfer.parametrization.parametrized import Parametrized, StreamMult
 from mutransfer.parametrization.rules import name_seed
 from mutransfer.parametrization.shapes import ParamShape, scale_shapes
-from mutransfer.parametrization.tables import MATRICES, TABLES, Depth, Table
+from mutransfer.theory.parametrizations import MATRICES, TABLES, Depth, Table
 
 
 def build_model(
@@ -37,7 +36,7 @@ def build_model(
 
     Args:
         config: its shape and choices.
-        parametrization: a name in `TABLES` or `ABLATIONS`, such as `sp`, `mup` (Table 8) or `completep`.
+        parametrization: a name in `TABLES`, such as `sp`, `mup` (Table 8) or `completep`.
         base_width, base_depth: where every parametrization but `umup` is the same model, bit for bit.
         init: the initialization at base_width.
         seed: initial values depend on it and on each parameter's name, on nothing else.
@@ -47,9 +46,8 @@ def build_model(
         ValueError: on a shape that cannot be built, on an unknown parametrization or one that forbids tied weights, and
             on an initialization for `umup`, which has its own.
     """
-    known = {**TABLES, **ABLATIONS}
-    one_of("parametrization", parametrization, known)
-    table = known[parametrization]
+    one_of("parametrization", parametrization, TABLES)
+    table = TABLES[parametrization]
     init = InitConfig() if init is None else init
     positive("base_depth", base_depth)
     base, delta = _narrow(config, base_width)

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
+from torch import nn
 
 from mutransfer.config import OptimizerConfig
-from mutransfer.parametrization.shapes import block_pattern
-
-if TYPE_CHECKING:
-    from mutransfer.parametrization.parametrized import Parametrized
+from mutransfer.parametrization.rules import ParamRule
+from mutransfer.parametrization.shapes import ParamShape, block_pattern
 
 NUMBERS = ("init_std", "forward_mult", "lr", "weight_decay", "decay_per_step", "eps")
 """Columns that a parametrization decides."""
 
 
-def explain_rows(built: Parametrized, lr: float, config: OptimizerConfig) -> pd.DataFrame:
-    """See `Parametrized.explain`."""
+def explain_rows(
+    source: str,
+    rules: Mapping[str, ParamRule],
+    shapes: Mapping[str, ParamShape],
+    tuned_mult: Mapping[str, float],
+    others: Mapping[str, tuple[str, float, str]],
+    lr: float,
+    config: OptimizerConfig,
+) -> pd.DataFrame:
+    """See `Parametrized.explain`; `others` are multipliers that belong to no parameter: role, value and source."""
     family = config.spec.family
-    source = built.table.source.partition(";")[0]
     rows: dict[str, dict[str, Any]] = {}
-    for name, rule in built.rules_for(config).items():
-        shape = built.shapes[name]
+    for name, rule in rules.items():
+        shape = shapes[name]
         decay = config.weight_decay * rule.wd_mult / (lr if config.decay_mode == "lr_independent" else 1.0)
         rows[name] = {
             "role": rule.role,
@@ -31,7 +37,7 @@ def explain_rows(built: Parametrized, lr: float, config: OptimizerConfig) -> pd.
             "shape": "x".join(map(str, shape.shape)),
             "base_shape": "x".join(map(str, shape.base_shape)),
             "init_std": rule.init_std,
-            "forward_mult": rule.forward_mult * built.tuned_mult[name],
+            "forward_mult": rule.forward_mult * tuned_mult[name],
             "lr": lr * rule.lr_mult,
             "weight_decay": decay,
             "decay_per_step": lr * rule.lr_mult * decay,
@@ -40,33 +46,27 @@ def explain_rows(built: Parametrized, lr: float, config: OptimizerConfig) -> pd.
         }
         if rule.optimizer is not None:
             rows[name]["optimizer"] = rule.optimizer
-    for name, scale in built.logit_scale.items():
-        rows[name] = {"role": "logits", "forward_mult": scale, "source": "TPV Definition 4.1"}
-    for name, mults in built.stream_mult.items():
-        for field, mult in zip(("residual_mult", "skip_mult"), mults, strict=True):
-            if mult != 1.0:
-                rows[f"{name}.{field}"] = {"role": "residual", "forward_mult": mult, "source": f"{source}: depth"}
+    for name, (role, mult, says) in others.items():
+        rows[name] = {"role": role, "forward_mult": mult, "source": says}
     return pd.DataFrame(_fold_blocks(rows))
 
 
-def group_totals(built: Parametrized, lr: float, config: OptimizerConfig) -> pd.DataFrame:
+def group_totals(model: nn.Module, rules: Mapping[str, ParamRule], lr: float) -> pd.DataFrame:
     """One row per role and learning rate: how many tensors and how many numbers learn so; a shared weight counts once,
     under the first of its names."""
-    rules = built.rules_for(config)
     frame = pd.DataFrame(
         {"role": rules[name].role, "lr": lr * rules[name].lr_mult, "tensors": 1, "parameters": parameter.numel()}
-        for name, parameter in built.model.named_parameters()
+        for name, parameter in model.named_parameters()
     )
     totals = frame.groupby(["role", "lr"], sort=False, as_index=False).sum()
     totals["share"] = totals["parameters"] / totals["parameters"].sum()
     return totals
 
 
-def difference(one: Parametrized, other: Parametrized, lr: float, config: OptimizerConfig) -> pd.DataFrame:
+def difference(explained: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     """The parameters to which two parametrizations of one model do not do the same, with the columns in which they
-    differ side by side, each under its table's name; empty where they are one."""
-    frames = [built.explain(lr, config).set_index("parameter") for built in (one, other)]
-    labels = [built.table.name for built in (one, other)]
+    differ side by side; empty where they are one. Takes both tables' names, each with what `Parametrized.explain` gives."""
+    labels, frames = [name for name, _ in explained], [frame.set_index("parameter") for _, frame in explained]
     names = frames[0].index.union(frames[1].index, sort=False)
     both = [frame.reindex(names) for frame in frames]
     changed = {

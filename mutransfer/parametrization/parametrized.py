@@ -17,7 +17,7 @@ from mutransfer.parametrization import interchange
 from mutransfer.parametrization import rules as rule_book
 from mutransfer.parametrization.rules import ParamRule
 from mutransfer.parametrization.shapes import ParamShape
-from mutransfer.parametrization.tables import Table
+from mutransfer.theory.parametrizations import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +113,14 @@ class Parametrized:
         the residual stream one for each multiplier. See also `notes`."""
         from mutransfer.parametrization.explanation import explain_rows
 
-        return explain_rows(self, lr, OptimizerConfig() if config is None else config)
+        config = OptimizerConfig() if config is None else config
+        source = self.table.source.partition(";")[0]
+        others = {name: ("logits", scale, "TPV Definition 4.1") for name, scale in self.logit_scale.items()}
+        for name, mults in self.stream_mult.items():
+            for field, mult in zip(("residual_mult", "skip_mult"), mults, strict=True):
+                if mult != 1.0:
+                    others[f"{name}.{field}"] = ("residual", mult, f"{source}: depth")
+        return explain_rows(source, self.rules_for(config), self.shapes, self.tuned_mult, others, lr, config)
 
     def rules_json(self, config: OptimizerConfig | None = None) -> str:
         """The rules as JSON, for other programs: `{"schema": 1, "parametrization": ..., "optimizer": ..., "rules":

@@ -23,9 +23,9 @@ from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from mutransfer.checks import nearest, one_of
-from mutransfer.parametrization.tables import Role
 from mutransfer.parametrization.trace import Trace
 from mutransfer.parametrization.watch import Dims, Use
+from mutransfer.theory.parametrizations import Role
 
 Sizes = Mapping[str, tuple[int | None, ...]]
 """Of each parameter, each dimension's size at the base width, and None for one that does not grow: what a `.bsh` file

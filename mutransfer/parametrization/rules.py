@@ -11,7 +11,7 @@ from torch import nn
 from mutransfer.checks import one_of
 from mutransfer.config import OptimizerConfig
 from mutransfer.parametrization.shapes import ParamShape
-from mutransfer.parametrization.tables import MATRICES, Exponents, Role, Table
+from mutransfer.theory.parametrizations import MATRICES, Exponents, Role, Table
 
 
 class ParamRule(NamedTuple):

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from mutransfer.parametrization.roles import Sizes, find_roles
-from mutransfer.parametrization.tables import Role
 from mutransfer.parametrization.trace import Trace, find_readouts, trace_forward
+from mutransfer.theory.parametrizations import Role
 
 
 class ParamShape(NamedTuple):

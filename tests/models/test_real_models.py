@@ -21,7 +21,7 @@ from experiments.models import encoder, gpt2, llama, mixtral, resnet
 from experiments.models.study import Trained, Trial
 
 from mutransfer import Parametrized, coord_check, parametrize
-from mutransfer.analysis.coord_check import CoordCheck
+from mutransfer.coordcheck.result import CoordCheck
 from mutransfer.config import SweepConfig
 from mutransfer.experiment import load_experiment
 

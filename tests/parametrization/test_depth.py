@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from mutransfer.config import InitConfig, OptimizerConfig
-from mutransfer.parametrization import ABLATIONS, TABLES, Depth, build_model
+from mutransfer.parametrization import build_model
+from mutransfer.theory.parametrizations import TABLES, Depth
 
 from .curves import BASE, MLP, RICH, curve
 
@@ -36,9 +37,9 @@ def test_blocks_follow_the_printed_powers_of_depth(parametrization: str) -> None
             assert (layer.residual_mult, layer.skip_mult) == (m_L**-alpha, 1.0)
 
 
-@pytest.mark.parametrize("parametrization", sorted({*TABLES, *ABLATIONS}))
+@pytest.mark.parametrize("parametrization", sorted(TABLES))
 def test_a_table_without_rules_for_depth_has_no_base_depth(parametrization: str) -> None:
-    table = {**TABLES, **ABLATIONS}[parametrization]
+    table = TABLES[parametrization]
     one, other = (build_model(DEEP, parametrization, base_width=BASE, base_depth=depth) for depth in (1, 4))
     # an absolute table stands on depth 1 whatever base_depth says
     same = table.depth == Depth() or table.absolute

@@ -10,7 +10,8 @@ from torch import nn
 
 from mutransfer.config import PRESETS, OptimizerConfig
 from mutransfer.models.layers import Embedding, Linear
-from mutransfer.parametrization import ABLATIONS, TABLES, Parametrized, build_model
+from mutransfer.parametrization import Parametrized, build_model
+from mutransfer.theory.parametrizations import TABLES
 
 from .curves import BASE, MLP, RICH, SMALL
 
@@ -76,7 +77,7 @@ def test_a_tied_embedding_keeps_its_scale_and_is_multiplied_only_as_a_readout() 
 REFUSES_TIES = ("mup_table3", "sp_full_align", "ntk", "umup", "sp_embedding_lr")
 
 
-@pytest.mark.parametrize("parametrization", sorted({*TABLES, *ABLATIONS}))
+@pytest.mark.parametrize("parametrization", sorted(TABLES))
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_tied_weight_has_one_rule_or_is_refused(parametrization: str, optimizer: str) -> None:
     tied = dataclasses.replace(SMALL, width=4 * BASE, tied_embeddings=True)
@@ -216,7 +217,7 @@ def test_nothing_is_lost_by_a_copy_a_checkpoint_or_a_functional_call() -> None:
 
 
 @pytest.mark.parametrize("preset", ["default", "gpt2", "llama"])
-@pytest.mark.parametrize("name", [*TABLES, *ABLATIONS])
+@pytest.mark.parametrize("name", TABLES)
 def test_a_model_on_meta_is_explained_as_one_with_weights(preset: str, name: str) -> None:
     """Or both are refused: what is tied there is tied here."""
     config = dataclasses.replace(PRESETS[preset], width=64)

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from mutransfer.config import InitConfig, ModelConfig, OptimizerConfig
-from mutransfer.parametrization import ABLATIONS, TABLES, Depth, Table, build_model
-from mutransfer.parametrization.tables import SP
+from mutransfer.parametrization import build_model
+from mutransfer.theory.parametrizations import SP, TABLES, Depth, Table
 
 from .curves import BASE, MLP, SMALL
 
@@ -79,7 +79,7 @@ def test_gains_and_biases_keep_their_adam_rate_and_follow_the_gradient_in_all_el
         assert (rule.eps_mult, sgd[name].lr_mult) == (4.0 ** reference[2], 4.0 ** reference[3])
 
 
-@pytest.mark.parametrize("parametrization", sorted({*TABLES, *ABLATIONS} - {"umup"}))
+@pytest.mark.parametrize("parametrization", sorted(set(TABLES) - {"umup"}))
 def test_attention_scale_with_growing_head_dim(parametrization: str) -> None:
     model = replace(SMALL, width=128, head_dim=None, n_heads=8)
     built = build_model(model, parametrization, base_width=32)
@@ -96,9 +96,9 @@ def difference(one: Table, other: Table) -> dict[str, dict[str, tuple[float, ...
 
 def test_an_ablation_differs_in_the_entry_it_is_named_after() -> None:
     mup = TABLES["mup"]
-    assert difference(SP, ABLATIONS["sp_embedding_lr"]) == {"input": {"adam_lr": (0, 1)}}
-    assert difference(mup, ABLATIONS["mup_without_hidden_lr"]) == {"hidden": {"adam_lr": (0, 0)}}
-    assert difference(mup, ABLATIONS["mup_without_output_mult"]) == {"output": {"forward_mult": (0, 0)}}
+    assert difference(SP, TABLES["sp_embedding_lr"]) == {"input": {"adam_lr": (0, 1)}}
+    assert difference(mup, TABLES["mup_without_hidden_lr"]) == {"hidden": {"adam_lr": (0, 0)}}
+    assert difference(mup, TABLES["mup_without_output_mult"]) == {"output": {"forward_mult": (0, 0)}}
     inside = {"adam_lr": (-1, 0)}
     assert difference(SP, TABLES["mup_simple"]) == {"hidden": inside, "bottleneck": inside}
     assert build_model(WIDE, "sp_embedding_lr", base_width=BASE).rules["embedding.weight"].lr_mult == 4.0

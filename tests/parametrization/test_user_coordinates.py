@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mutransfer.parametrization import build_model, parametrize
-from mutransfer.parametrization.tables import Role
+from mutransfer.theory.parametrizations import Role
 
 from .curves import SMALL
 from .zoo import ZOO, batch, draw, loss

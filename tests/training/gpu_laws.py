@@ -17,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 from mutransfer.cli import main
 from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.config.model import GPT2, LLAMA
+from mutransfer.coordcheck import coord_check
 from mutransfer.data import Corpus
-from mutransfer.diagnostics import coord_check
 from mutransfer.parametrization import build_model
 from mutransfer.sweep import executors
 from mutransfer.theory.optimizers import OPTIMIZERS

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mutransfer.analysis.coord_verdict import GROWS, OK, UNALIGNED, VANISHES, Context, judge
-from mutransfer.analysis.coordinates import COLUMNS, LOGITS, log_slopes, read_coordinates
+from mutransfer.coordcheck.coordinates import COLUMNS, LOGITS, log_slopes, read_coordinates
+from mutransfer.coordcheck.verdict import GROWS, OK, UNALIGNED, VANISHES, Context, judge
 
 WIDTHS, SEEDS = (32, 64, 128, 256), 3
 RNG = np.random.default_rng(7)

@@ -1,4 +1,4 @@
-"""What one model shows in a coordinate check, as numbers: rows of the frame that `analysis.coordinates` describes."""
+"""What one model shows in a coordinate check, as numbers: rows of the frame that `coordcheck.coordinates` describes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mutransfer.diagnostics.coord_observer import Call
+from mutransfer.coordcheck.observer import Call
 
 ROUNDING = 64
 """Units in the last place that rounding may change."""

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from mutransfer.analysis.coord_check import CoordCheck
-from mutransfer.analysis.coord_verdict import GROWS, OK, VANISHES
+from mutransfer.coordcheck.result import CoordCheck
+from mutransfer.coordcheck.verdict import GROWS, OK, VANISHES
 from mutransfer.report.style import BAND, FAINT, FULL_PAGE, INK, THEME, literal, size_axis
 
 COLOURS = {OK: "#0173b2", GROWS: "#d55e00", VANISHES: "#cc78bc"}

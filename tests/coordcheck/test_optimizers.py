@@ -9,8 +9,8 @@ from torch import nn
 
 from mutransfer import coord_check
 from mutransfer.config import ModelConfig, OptimizerConfig
-from mutransfer.diagnostics.coord_bench import next_token_loss, text_batches
-from mutransfer.diagnostics.coord_check import NOT_SHOWN
+from mutransfer.coordcheck.bench import next_token_loss, text_batches
+from mutransfer.coordcheck.check import NOT_SHOWN
 from mutransfer.optim import build_optimizer
 from mutransfer.theory.optimizers import OPTIMIZERS
 

@@ -18,9 +18,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mutransfer.analysis.coord_check import WHOLE, Finding
-from mutransfer.analysis.coord_verdict import GROWS, JUDGED, OK, VANISHES, Judgement, ModuleVerdict, Slope, context
-from mutransfer.analysis.coordinates import Coordinates
+from mutransfer.coordcheck.coordinates import Coordinates
+from mutransfer.coordcheck.result import WHOLE, Finding
+from mutransfer.coordcheck.verdict import GROWS, JUDGED, OK, VANISHES, Judgement, ModuleVerdict, Slope, context
 
 NEAR = 0.25
 """Powers of width nearer than this are taken for the same."""

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mutransfer.analysis.coordinates import Coordinates, Key
 from mutransfer.analysis.interval import Interval
+from mutransfer.coordcheck.coordinates import Coordinates, Key
 
 TOLERANCE = 0.3
 """Powers of width within this of their bounds pass. muP's lie outside by what width has not averaged out yet (at widths

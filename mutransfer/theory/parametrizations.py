@@ -83,6 +83,20 @@ class Table(NamedTuple):
     absolute: bool = False
     """The base is width 1 and depth 1: fan-in, fan-out, head_dim and depth stand for m_in, m_out, head_dim/d0 and m_L;
     every weight starts at std 1, and constants keep every activation at variance 1."""
+    ablation: bool = False
+    """Another table with one entry taken out or put in, to show what that entry does: not to train with."""
+
+    @property
+    def ties(self) -> bool:
+        """Whether an embedding and a readout of one shape have one rule, so that one weight can be both."""
+        into, out = self.rows["input"], self.rows["output"]
+        pairs = ((into.adam_lr, out.adam_lr), (into.adam_eps, out.adam_eps), (into.gauge, out.gauge))
+        return all(one[1] == other[0] for one, other in pairs)
+
+    @property
+    def for_depth(self) -> bool:
+        """Whether it has rules for residual branches over a base depth."""
+        return self.depth != Depth() and not self.absolute
 
 
 _SP_INSIDE = Row(init_std=(-0.5, 0), spectral_lr=(0.5, 0))
@@ -273,6 +287,30 @@ COMPLETEP = Table(
     depth=Depth(branch=-1.0, sgd_lr=1.0, adam_eps=-1.0),
 )
 
+SP_EMBEDDING_LR = Table(
+    "sp_embedding_lr",
+    "Kalra and Barkeshli 2605.21486: SP with the embedding's Adam rate raised with width; SGD as SP",
+    {**SP.rows, "input": Row(adam_lr=(0, 1))},
+    attention=SP.attention,
+    ablation=True,
+)
+
+MUP_WITHOUT_HIDDEN_LR = Table(
+    "mup_without_hidden_lr",
+    "TPV Table 8 without its Adam rate for hidden weights",
+    {**MUP.rows, "hidden": MUP.rows["hidden"]._replace(adam_lr=FLAT)},
+    attention=MUP.attention,
+    ablation=True,
+)
+
+MUP_WITHOUT_OUTPUT_MULT = Table(
+    "mup_without_output_mult",
+    "TPV Table 8 without its multiplier on the readout",
+    {**MUP.rows, "output": MUP.rows["output"]._replace(forward_mult=FLAT)},
+    attention=MUP.attention,
+    ablation=True,
+)
+
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
@@ -288,6 +326,10 @@ TABLES: Mapping[str, Table] = {
         UMUP,
         DEPTH_MUP,
         COMPLETEP,
+        SP_EMBEDDING_LR,
+        MUP_WITHOUT_HIDDEN_LR,
+        MUP_WITHOUT_OUTPUT_MULT,
     )
 }
-"""Every parametrization by name; each has its source."""
+"""Every parametrization by name; each has its source. What reads their names (flags, validation, the laws in the
+tests) reads them here."""

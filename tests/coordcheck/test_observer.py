@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mup import MuReadout, set_base_shapes
 from torch import nn
 
-from mutransfer.diagnostics.coord_observer import Observer
+from mutransfer.coordcheck.observer import Observer
 
 
 def calls(model, *inputs, initial=None):

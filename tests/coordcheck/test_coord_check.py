@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from mutransfer import coord_check, parametrize
-from mutransfer.analysis.coord_verdict import Judgement, ModuleVerdict
-from mutransfer.analysis.coordinates import Coordinates
 from mutransfer.config import ModelConfig, OptimizerConfig
-from mutransfer.diagnostics.coord_bench import TARGET, text_batches
-from mutransfer.diagnostics.coord_check import unseen_attention
+from mutransfer.coordcheck.bench import TARGET, text_batches
+from mutransfer.coordcheck.check import unseen_attention
+from mutransfer.coordcheck.coordinates import Coordinates
+from mutransfer.coordcheck.verdict import Judgement, ModuleVerdict
 from mutransfer.parametrization import build_model
 from mutransfer.theory.optimizers import OPTIMIZERS
 

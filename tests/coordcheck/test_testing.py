@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from mutransfer.analysis.coord_check import CoordCheck
+from mutransfer.coordcheck.result import CoordCheck
 from mutransfer.parametrization import parametrize
 from mutransfer.testing import assert_coord_check
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mutransfer.analysis.coord_check import BLIND, FAIL, PASS, CoordCheck, CoordSettings
-from mutransfer.analysis.coord_verdict import Judgement, judge
-from mutransfer.analysis.coordinates import COLUMNS, LOGITS, read_coordinates
 from mutransfer.analysis.curve import Array
 from mutransfer.checks import positive, several
 from mutransfer.config import OptimizerConfig
-from mutransfer.diagnostics.causes import NOUNS, find_causes
-from mutransfer.diagnostics.coord_bench import Bench, Build, Loss, Scheduler, next_token_loss, text_batches
+from mutransfer.coordcheck.bench import Bench, Build, Loss, Scheduler, next_token_loss, text_batches
+from mutransfer.coordcheck.causes import NOUNS, find_causes
+from mutransfer.coordcheck.coordinates import COLUMNS, LOGITS, read_coordinates
+from mutransfer.coordcheck.result import BLIND, FAIL, PASS, CoordCheck, CoordSettings
+from mutransfer.coordcheck.verdict import Judgement, judge
 from mutransfer.training.trainer import one_thread
 
 ATTENTION = re.compile("attention|attn", re.IGNORECASE)

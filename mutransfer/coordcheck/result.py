@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from mutransfer.analysis.coord_verdict import OK, TOLERANCE, Judgement, Slope
 from mutransfer.analysis.interval import Interval
+from mutransfer.coordcheck.verdict import OK, TOLERANCE, Judgement, Slope
 
 SCHEMA = 1
 """Version of the JSON record."""

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mutransfer.config import OptimizerConfig
+from mutransfer.coordcheck.notes import Notes, Row, root_mean_square
+from mutransfer.coordcheck.observer import Observer, find_tensor
 from mutransfer.data import load_corpus, sample_batch
-from mutransfer.diagnostics.coord_notes import Notes, Row, root_mean_square
-from mutransfer.diagnostics.coord_observer import Observer, find_tensor
 from mutransfer.optim import build_optimizer
 from mutransfer.parametrization import Parametrized
 

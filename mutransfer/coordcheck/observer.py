@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mutransfer.analysis.coordinates import LOGITS
+from mutransfer.coordcheck.coordinates import LOGITS
 
 TIMES = frozenset({"mul", "mul_", "__mul__", "__rmul__", "__imul__", "multiply"})
 OVER = frozenset({"div", "div_", "__truediv__", "__itruediv__", "divide", "true_divide"})

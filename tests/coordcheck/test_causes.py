@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from mutransfer.analysis.coord_verdict import judge
-from mutransfer.analysis.coordinates import COLUMNS, read_coordinates
-from mutransfer.diagnostics.causes import find_causes
+from mutransfer.coordcheck.causes import find_causes
+from mutransfer.coordcheck.coordinates import COLUMNS, read_coordinates
+from mutransfer.coordcheck.verdict import judge
 
 WIDTHS, SEEDS, TOLERANCE = (32, 64, 128), 2, 0.3
 

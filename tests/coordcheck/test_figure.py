@@ -7,10 +7,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from mutransfer.analysis.coord_check import FAIL, PASS, CoordCheck, Finding, fold
-from mutransfer.analysis.coord_verdict import judge
-from mutransfer.analysis.coordinates import COLUMNS, read_coordinates
-from mutransfer.report.coordinates import COLOURS, LEAST, coordinates, coordinates_data
+from mutransfer.coordcheck.coordinates import COLUMNS, read_coordinates
+from mutransfer.coordcheck.figure import COLOURS, LEAST, coordinates, coordinates_data
+from mutransfer.coordcheck.result import FAIL, PASS, CoordCheck, Finding, fold
+from mutransfer.coordcheck.verdict import judge
 from mutransfer.report.files import png
 
 WIDTHS, SEEDS, STEPS = (32, 64, 128), 2, 2
