@@ -13,7 +13,8 @@ import pytest
 
 from mutransfer.cli import main
 from mutransfer.config import ModelConfig
-from mutransfer.parametrization import TABLES, build_model
+from mutransfer.parametrization import build_model
+from mutransfer.theory.parametrizations import TABLES
 
 MODELS = """
 import torch
