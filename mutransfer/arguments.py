@@ -1,8 +1,9 @@
-"""Words of the command line as configs: ranges of learning rates, lists with commas or spaces, presets, overrides."""
+"""Words of the command line as configs, by tyro: lists with commas or spaces, ranges of learning rates, presets."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import io
 import math
@@ -10,22 +11,32 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from mutransfer.checks import one_of
-from mutransfer.config import AXES, PRESETS, ModelConfig, Range, SweepConfig
+from mutransfer.config import PRESETS, ModelConfig, Range, SweepConfig
 from mutransfer.config.choices import IDLE, SEARCHES
 from mutransfer.config.space import parse_range
+from mutransfer.manual import COMMANDS
 
 T = TypeVar("T")
 
-LISTS = ("--lrs", "--parametrizations", *(f"--{axis.sizes.replace('_', '-')}" for axis in AXES.values()))
-"""Options whose values may be separated by commas or spaces."""
+ALIASES = {
+    "width": "widths",
+    "lr": "lrs",
+    "seed": "seeds",
+    "parametrization": "parametrizations",
+    "model": "build",
+    "optimizer": "optimizer.name",
+    "schedule": "schedule.name",
+}
+"""Options under names that people try first, where a command does not have these."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +54,8 @@ def read_sweep(command: str, words: list[str]) -> SweepConfig:
         from mutransfer.experiment import load_experiment
 
         default, words = load_experiment(words[0]), words[1:]
-    space, words = _take_space(words)
-    if space:
-        default = dataclasses.replace(default, space=space)
-    preset, words = _take_preset(words)
-    if preset is not None:
-        default = dataclasses.replace(default, model=PRESETS[preset])
-    usage = f"{command} [EXPERIMENT] [--space NAME=LOW..HIGH ...] [--preset {'|'.join(PRESETS)}]"
-    words = [re.sub(r"^--model(?=$|=)", "--build", word) for word in words]  # as coord-check and explain call it
-    config = parse(command, SweepConfig, _split_lists(words), default, usage)
+    words = _spelled(words, SweepConfig)
+    config = parse(command, SweepConfig, words, default)
     if config.axis != "width" and config.experiment == SweepConfig.experiment:
         config = dataclasses.replace(config, experiment=f"{config.axis}_transfer")
     given = {word.partition("=")[0].replace("_", "-") for word in words}
@@ -70,99 +74,192 @@ def read_sweep(command: str, words: list[str]) -> SweepConfig:
     return config
 
 
-def with_preset(words: list[str]) -> list[str]:
-    """`--preset NAME` as overrides of the model, before the others, which win."""
-    preset, words = _take_preset(words)
-    if preset is None:
-        return words
-    chosen, default = dataclasses.asdict(PRESETS[preset]), dataclasses.asdict(ModelConfig())
-    changed = [(name, value) for name, value in chosen.items() if value != default[name]]
-    return [*(word for name, value in changed for word in (f"--model.{name.replace('_', '-')}", str(value))), *words]
+@dataclass(frozen=True)
+class _Preset:
+    preset: str = "default"
 
 
-def _take_preset(words: list[str]) -> tuple[str | None, list[str]]:
-    """The name after `--preset`, and the other words."""
-    for at, word in enumerate(words):
-        flag, equals, name = word.partition("=")
-        if flag == "--preset":
-            end = at + 1 if equals else at + 2
-            if end > len(words):
-                raise ValueError(f"found --preset without a name; wanted one of {', '.join(PRESETS)}")
-            name = name if equals else words[at + 1]
-            one_of("preset", name, PRESETS)
-            return name, words[:at] + words[end:]
-    return None, words
-
-
-def _take_space(words: list[str]) -> tuple[tuple[Range, ...], list[str]]:
-    """The ranges after `--space`, and the other words."""
-    found: list[Range] = []
-    rest: list[str] = []
-    at = 0
-    while at < len(words):
-        flag, equals, first = words[at].partition("=")
-        at += 1
-        if flag != "--space":
-            rest.append(words[at - 1])
-            continue
-        texts = [first] if equals else []
-        while at < len(words) and not words[at].startswith("--"):
-            texts.append(words[at])
-            at += 1
-        if not texts:
-            raise ValueError("found --space without a range; wanted one or more such as model.output_mult=1..16")
-        found += [parse_range(text) for text in split_words(texts)]
-    return tuple(found), rest
-
-
-def _split_lists(words: list[str]) -> list[str]:
-    """Lists with commas as words, and ranges of rates as numbers."""
-    result: list[str] = []
-    at = 0
-    while at < len(words):
-        word = words[at]
-        at += 1
-        flag, equals, value = word.partition("=")
-        if flag not in LISTS:
-            result.append(word)
-            continue
-        values = [value] if equals else []
-        while at < len(words) and not words[at].startswith("--"):
-            values.append(words[at])
-            at += 1
-        if not values:
-            raise ValueError(f"found {flag} without a value; wanted one or more after it")
-        result += [flag, *(map(repr, parse_lrs(values)) if flag == "--lrs" else split_words(values))]
-    return result
-
-
-def one_lr(word: str) -> float:
-    lrs = parse_lrs([word])
-    if len(lrs) != 1:
-        raise ValueError(f"found {len(lrs)} learning rates in {word!r}; wanted one")
-    return lrs[0]
-
-
-def parse(
-    command: str, cls: type[T], words: list[str], default: T | None = None, usage: str = "", switches: bool = False
-) -> T:
+def parse(command: str, cls: type[T], words: list[str], default: T | None = None, switches: bool = False) -> T:
     """Arguments as a dataclass. tyro explains a mistake in a box; here it is one line, as everywhere.
 
-    A choice of a config is given as True or False, as the error messages name it; with `switches` its name is enough.
+    Where they hold a model, `--preset NAME` is what its other options start from. A choice of a config is given as True
+    or False, as the error messages name it; with `switches` its name is enough.
     """
+    if any(word in ("-h", "--help", "--help-all") for word in words):
+        _print_help(command, cls, whole="--help-all" in words)
+    words = _spelled(words, cls)
+    if {"model", "init"} <= cls.__dataclass_fields__.keys() and any(word.startswith("--preset") for word in words):  # type: ignore[attr-defined]
+        found, words = _by_tyro(command, _Preset, words, return_unknown_args=True)
+        one_of("preset", found.preset, PRESETS)
+        start = cls(**{field.name: tyro.MISSING for field in _required(cls)}) if default is None else default
+        default = dataclasses.replace(start, model=PRESETS[found.preset])  # type: ignore[type-var]
     marker = tyro.conf.FlagCreatePairsOff if switches else tyro.conf.FlagConversionOff
-    start: Any = tyro.MISSING_NONPROP if default is None else default
+    given = {} if default is None else {"default": default}
+    parsed: T = _by_tyro(command, cls, words, config=(marker,), registry=_REGISTRY, **given)
+    return parsed
+
+
+def _by_tyro(command: str, cls: type, words: list[str], **settings: Any) -> Any:
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
-            arguments: T = tyro.cli(
-                cls, args=words, default=start, prog=f"mutransfer {usage or command}", config=(marker,)
-            )
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise ValueError(f"{_first_lines(told.getvalue())}; `mutransfer {command} --help` lists the options") from None
-    return arguments
+            return tyro.cli(cls, args=words, prog=f"mutransfer {command}", add_help=False, **settings)
+    except SystemExit:
+        raise ValueError(f"{_one_line(told.getvalue())}; `mutransfer {command} --help-all` lists its options") from None
+
+
+def _one_line(box: str) -> str:
+    """What tyro says in a box, which it draws in ASCII where a terminal knows no more: the mistake, and the options
+    that come near."""
+    lines = [line.strip("│|╭╰╮╯+ ") for line in box.splitlines()[1:]]
+    while lines and not lines[0].strip("─-"):
+        lines = lines[1:]
+    end = next((place for place, line in enumerate(lines) if not line.strip("─-")), len(lines))
+    mistake = " ".join(lines[:end])
+    for theirs, ours in _WORDS.items():
+        mistake = re.sub(theirs, ours, mistake)
+    near = [line.split()[0] for line in lines[end:] if re.match(r"--\w", line)]
+    return f"{mistake}; perhaps you meant {' or '.join(near[:3])}" if "Perhaps you meant:" in lines else mistake
+
+
+_WORDS = {
+    r"^Error parsing ": "",
+    r"^Unrecognized options: (.*)$": r"expected known options, got \1",
+    r"^Missing value for argument '(\S+)'\. Expected .*$": r"\1: expected a value, got none",
+    r"^invalid choice (\S+) for argument '(\S+)'\. Expected one of \((.*)\)\.$": r"\2: expected one of \3, got \1",
+    r"no type matching (\S+) could be instantiated from \[(.*)\]\.": r"expected \1, got \2",
+    r"invalid literal for int\(\) with base 10: ": "expected a whole number, got ",
+    r"could not convert string to float: ": "expected a number, got ",
+}
+"""What tyro says of a mistake, in our words."""
+
+
+def _spelled(words: list[str], cls: type) -> list[str]:
+    """The words with options under their own names in place of ALIASES."""
+    own = get_type_hints(cls, include_extras=True)
+    shown = {name.partition(".")[0] for name in own}
+    alike = {
+        f"--{short}": f"--{name.replace('_', '-')}"
+        for short, name in ALIASES.items()
+        if name.partition(".")[0] in shown and (short not in own or "." in name or name == "build")
+    }
+    flags = [word.partition("=") for word in words]
+    return [alike.get(flag, flag) + equals + value for flag, equals, value in flags]
+
+
+def _required(cls: Any) -> list[dataclasses.Field[Any]]:
+    missing = dataclasses.MISSING
+    return [each for each in dataclasses.fields(cls) if each.default is missing and each.default_factory is missing]
+
+
+def _print_help(command: str, cls: type, whole: bool) -> None:
+    """Print a sentence, examples, and the options that most people use, or all of them; then exit."""
+    about = COMMANDS[command]
+    lines = [f"{about.summary[0].upper()}{about.summary[1:]}.", "", "examples:"]
+    lines += [f"  mutransfer {example}" for example in about.examples]
+    if about.common and not whole:
+        lines += ["", f"`mutransfer {command} --help-all` lists all options."]
+        cls = _narrow(cls, about.common)
+    preset = " [--preset NAME]" if {"model", "init"} <= get_type_hints(cls).keys() else ""
+    prog = f"mutransfer {command} {about.arguments}{preset}"
+    tyro.cli(cls, args=["--help"], prog=prog, description="\n".join(lines), registry=_REGISTRY)
+
+
+def _narrow(cls: Any, shown: Sequence[str]) -> Any:
+    """A dataclass of which tyro shows some fields alone, dotted where they are of a part."""
+    hints, hidden = get_type_hints(cls, include_extras=True), []
+    for field in dataclasses.fields(cls):
+        inner = [name.partition(".")[2] for name in shown if name.startswith(f"{field.name}.")]
+        if inner:
+            part = _narrow(hints[field.name], inner)
+            hidden.append((field.name, part, dataclasses.field(default_factory=part)))
+        elif field.name not in shown:
+            hidden.append((field.name, Annotated[hints[field.name], tyro.conf.Suppress], copy.copy(field)))
+    return dataclasses.make_dataclass(cls.__name__, hidden, bases=(cls,), frozen=True)
+
+
+_REGISTRY = ConstructorRegistry()
+
+
+def _list_of(
+    kind: type, metavar: str, read: Callable[[list[str]], tuple[Any, ...]], write: Callable[[Any], str] = str
+) -> None:
+    """Options whose values may be separated by commas or spaces."""
+
+    @_REGISTRY.primitive_rule
+    def rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        if info.type != tuple[kind, ...]:  # type: ignore[valid-type]
+            return None
+        return PrimitiveConstructorSpec(
+            nargs="*",
+            metavar=metavar,
+            instance_from_str=lambda words: read(split_words(words)),
+            is_instance=lambda value: isinstance(value, tuple),
+            str_from_instance=lambda values: [write(value) for value in values],
+        )
+
+
+def split_words(words: Iterable[str]) -> list[str]:
+    """`["64,128", "256"]` as `["64", "128", "256"]`. Raises ValueError where there is nothing between two commas."""
+    parts = [part.strip() for word in words for part in re.split(r"\s*,\s*|\s+", word.strip())]
+    if not parts:
+        raise ValueError("expected a value, got none")
+    if not all(parts):
+        raise ValueError(f"expected values with one comma or a space between them, got {' '.join(words)!r}")
+    return parts
+
+
+def parse_lrs(words: Iterable[str]) -> tuple[float, ...]:
+    """Learning rates from the command line: `2^-10..2^-4` (powers of two), `2^-7.5`, `0.003`, commas or spaces.
+
+    Raises ValueError on anything else.
+    """
+    lrs: list[float] = []
+    for word in split_words(words):
+        first, dots, last = word.partition("..")
+        if not dots:
+            lrs.append(_parse_lr(word))
+            continue
+        low, high = math.log2(_parse_lr(first)), math.log2(_parse_lr(last))
+        if low % 1 or high % 1 or low > high:
+            raise ValueError(f"expected a range of powers of two, the lower first, such as 2^-10..2^-4, got {word!r}")
+        lrs += [2.0**e for e in range(int(low), int(high) + 1)]
+    return tuple(lrs)
+
+
+def _parse_lr(word: str) -> float:
+    base, power, exponent = word.partition("^")
+    try:
+        lr = float(base) ** float(exponent) if power else float(word)
+    except (ValueError, OverflowError, ZeroDivisionError):
+        lr = math.nan
+    if isinstance(lr, complex) or not (math.isfinite(lr) and lr > 0 and float(base) > 0):
+        raise ValueError(f"expected a learning rate above 0, such as 0.003 or 2^-7, got {word!r}")
+    return lr
+
+
+def _lr_word(lr: float) -> str:
+    """A learning rate as it is typed: 2^-7, or a number."""
+    octaves = math.log2(lr)
+    return f"2^{octaves:.0f}" if octaves % 1 == 0 else f"{lr:.15g}"
+
+
+_list_of(int, "N,N,...", lambda words: tuple(map(int, words)))
+_list_of(float, "LR,LR,...|LR..LR", parse_lrs, _lr_word)
+_list_of(str, "NAME,NAME,...", tuple)
+_list_of(Range, "NAME=LOW..HIGH ...", lambda words: tuple(map(parse_range, words)))
+
+LearningRate = Annotated[
+    float,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="LR",
+        instance_from_str=lambda words: _parse_lr(words[0]),
+        is_instance=lambda value: isinstance(value, float),
+        str_from_instance=lambda lr: [_lr_word(lr)],
+    ),
+]
+"""One learning rate, given as 0.003 or 2^-8."""
 
 
 def refuse_given(arguments: Any, names: Iterable[str], why: str) -> None:
@@ -179,54 +276,6 @@ def refuse_model_width(model: ModelConfig, option: str) -> None:
     """Raises ValueError on a width among the model's settings, where an option of its own gives it."""
     if model.width != ModelConfig.width:
         raise ValueError(f"found --model.width; wanted {option} {model.width} in its place")
-
-
-def _first_lines(box: str) -> str:
-    """The text of tyro's box up to its first rule, as one line; the box is drawn in ASCII where a terminal knows no
-    more."""
-    lines: list[str] = []
-    for line in box.splitlines()[1:]:
-        text = line.strip("│|╭╰╮╯+ ")
-        is_rule = not text.strip("─-")
-        if is_rule and lines:
-            break
-        if not is_rule:
-            lines.append(text)
-    return " ".join(lines)
-
-
-def parse_lrs(words: Iterable[str]) -> tuple[float, ...]:
-    """Learning rates from the command line: `2^-10..2^-4` (powers of two), `2^-7.5`, `0.003`, commas or spaces.
-
-    Raises ValueError on anything else.
-    """
-    lrs: list[float] = []
-    for word in split_words(words):
-        first, dots, last = word.partition("..")
-        if not dots:
-            lrs.append(_parse_lr(word))
-            continue
-        low, high = math.log2(_parse_lr(first)), math.log2(_parse_lr(last))
-        if low % 1 or high % 1 or low > high:
-            raise ValueError(f"found the range {word!r}; wanted powers of two, the lower first, such as 2^-10..2^-4")
-        lrs += [2.0**e for e in range(int(low), int(high) + 1)]
-    return tuple(lrs)
-
-
-def _parse_lr(word: str) -> float:
-    base, power, exponent = word.partition("^")
-    try:
-        lr = float(base) ** float(exponent) if power else float(word)
-    except (ValueError, OverflowError, ZeroDivisionError):
-        raise ValueError(f"found the learning rate {word!r}; wanted a number such as 0.003 or 2^-7") from None
-    if isinstance(lr, complex) or not (math.isfinite(lr) and lr > 0):
-        raise ValueError(f"found the learning rate {word!r}; wanted a finite number above 0, such as 0.003 or 2^-7")
-    return lr
-
-
-def split_words(words: Iterable[str]) -> list[str]:
-    """`["64,128", "256"]` as `["64", "128", "256"]`."""
-    return [part for word in words for part in word.replace(",", " ").split()]
 
 
 def typed_command(words: Sequence[str]) -> str:

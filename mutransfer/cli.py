@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 from mutransfer.arguments import typed_command
 from mutransfer.checks import one_of
+from mutransfer.manual import COMMANDS
 
 USAGE = 2
 INTERRUPTED = 130
@@ -44,44 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _complain(f"found {error.filename}: {error.strerror}; wanted a path that can be read", USAGE)
     return 0
-
-
-class Command(NamedTuple):
-    arguments: str
-    summary: str
-    module: str = ""
-    """Below `mutransfer`; "": the one of this name in `commands`."""
-
-
-COMMANDS: Mapping[str, Command] = {
-    "plan": Command("[EXPERIMENT] [overrides]", "what would run: trials, FLOPs, minutes on this machine"),
-    "sweep": Command("[EXPERIMENT] [overrides]", "run, resume or extend; ends in the verdict and the report"),
-    "status": Command("RESULT", "done, running, diverged, failed, time left"),
-    "report": Command("RESULT", "tables, figures, report.html, summary.json from the records alone"),
-    "recommend": Command("RESULT --width W", "the lr to use there, with its interval, per parameter group"),
-    "confirm": Command("RESULT --width W", "train there at the proxy's lr, half, double: regret measured"),
-    "explain": Command("--width W", "every parameter: role, init, multipliers, lr, weight decay, source"),
-    "coord-check": Command("[--model MODULE:FUNCTION]", "passes, or names the module at fault and the likely cause"),
-    "doctor": Command(
-        "RUN", "what is wrong with a run: a result, a CSV or TensorBoard log, and what to try", "toolbox.doctor.command"
-    ),
-    "recipe": Command(
-        "NAME [--width W]",
-        "the rate, schedule and decay that a known model was trained with, sourced",
-        "toolbox.recipes.command",
-    ),
-    "train": Command("--width W [--checkpoint F]", "one training run; run again to resume, or with more --steps"),
-    "lr-range-test": Command(
-        "--width W", "a short run along a ramp of rates, and the rates that it suggests", "toolbox.range_test.command"
-    ),
-    "noise-scale": Command(
-        "--width W", "how large a batch still buys steps, and the rate to use at another", "toolbox.noise_scale.command"
-    ),
-    "sharpness": Command(
-        "--width W", "the loss's sharpness in training, beside the edge of stability", "toolbox.sharpness.command"
-    ),
-}
-"""By name; the module of each is loaded when it is called."""
 
 
 def _usage() -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mutransfer.arguments import _first_lines, parse_lrs, read_sweep
+from mutransfer.arguments import _one_line, parse_lrs, read_sweep
 from mutransfer.config import LLAMA, SweepConfig
 
 
@@ -13,10 +13,26 @@ def test_rates_may_be_a_range_of_powers_of_two_a_list_or_both() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["0", "-1", "nan", "inf", "1e400", "2^-8..2^-10", "0.3..0.9", "2^", "^2", "..", "(-2)^.5"]
+    "word",
+    [
+        "0",
+        "-1",
+        "-2^-8",
+        "-2^2",
+        "(-2)^2",
+        "nan",
+        "inf",
+        "1e400",
+        "2^-8..2^-10",
+        "0.3..0.9",
+        "2^",
+        "^2",
+        "..",
+        "(-2)^.5",
+    ],
 )
 def test_what_is_no_rate_is_refused(word: str) -> None:
-    with pytest.raises(ValueError, match="wanted"):
+    with pytest.raises(ValueError, match="expected a "):
         parse_lrs([word])
 
 
@@ -40,7 +56,7 @@ def test_overrides_presets_and_lists() -> None:
     ids=["unicode", "ascii", "plain"],
 )
 def test_a_boxed_mistake_is_one_line(box: str) -> None:
-    assert _first_lines(box) == "Error parsing --seeds: two"
+    assert _one_line(box) == "--seeds: two"
 
 
 def test_seeds_without_a_search_ask_for_a_grid() -> None:

@@ -2,14 +2,19 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tyro
 
+from mutransfer.arguments import read_sweep
 from mutransfer.cli import main
+from mutransfer.manual import COMMANDS
 from mutransfer.trials import records
 
 QUICK = ["--steps", "6", "--seeds", "1", "--executor", "inprocess", "--device", "cpu", "--eval-batches", "1"]
@@ -179,12 +184,12 @@ BAD = [
     (["--widths", "33"], "multiple of head_dim 16"),
     (["--widths", "16", "16"], "found 16 twice in widths"),
     (["--widths", "0"], "found width 0"),
-    (["--widths", "sixteen"], "widths"),
-    (["--widths"], "--widths"),
-    (["--lrs", "0"], "found the learning rate '0'"),
-    (["--lrs=-0.1"], "found the learning rate '-0.1'"),
-    (["--lrs", "nan"], "found the learning rate 'nan'"),
-    (["--lrs", "fast"], "found the learning rate 'fast'"),
+    (["--widths", "sixteen"], "--widths: expected a whole number, got 'sixteen'"),
+    (["--widths"], "--widths: expected a value, got none"),
+    (["--lrs", "0"], "expected a learning rate above 0, such as 0.003 or 2^-7, got '0'"),
+    (["--lrs=-0.1"], "got '-0.1'"),
+    (["--lrs", "nan"], "got 'nan'"),
+    (["--lrs", "fast"], "got 'fast'"),
     (["--lrs", "2^-3..2^-5"], "the lower first"),
     (["--parametrizations", "mpu"], "did you mean 'mup'"),
     (["--optimizer.name", "adamww"], "did you mean 'adamw'"),
@@ -193,8 +198,12 @@ BAD = [
     (["--executor", "rai"], "did you mean 'ray'"),
     (["--preset", "lama"], "did you mean 'llama'"),
     (["--seeds", "0"], "found seeds 0"),
-    (["--seeds", "two"], "seeds"),
-    (["--stpes", "3"], "stpes"),
+    (["--seeds", "two"], "--seeds: expected a whole number, got 'two'"),
+    (["--stpes", "3"], "expected known options, got --stpes, 3; perhaps you meant --steps"),
+    (["--model.widht", "3"], "perhaps you meant --model.width"),
+    (["--lrs", "-2^-8"], "got '-2^-8'"),
+    (["--widths", "16,,"], "expected values with one comma or a space between them, got '16,,'"),
+    (["--widths", ",16"], "one comma"),
     (["--data", "text:missing.txt"], "found no file missing.txt"),
     (["--data", "text:empty.txt"], "empty file"),
     (["--data", "text:short.txt"], "wanted at least context + 1"),
@@ -215,7 +224,7 @@ BAD = [
         "found TypeError: SweepConfig.__init__() got an unexpected keyword argument 'bogus' in raises.py, line 2",
     ),
     (["half_seed.py"], "found seeds 1.5; wanted int"),
-    (["--preset"], "found --preset without a name"),
+    (["--preset"], "--preset: expected a value, got none"),
     (["--preset=lama"], "did you mean 'llama'"),
     (["--model.width", "48"], "give --widths 48"),
     (["--init.std", "0.1"], "fan_in does not use"),
@@ -260,6 +269,48 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert found in one_line(capsys)
     after = [path for path in sorted(tmp_path.rglob("*")) if "__pycache__" not in path.parts]
     assert after == before
+
+
+def test_names_that_people_try_first_are_understood() -> None:
+    words = ["--width", "64", "--lr", "2^-7", "--optimizer", "adam", "--schedule=cosine", "--model", "mine:build"]
+    config = read_sweep("sweep", words)
+    assert (config.widths, config.lrs, config.build) == ((64,), (2**-7,), "mine:build")
+    assert (config.optimizer.name, config.schedule.name) == ("adam", "cosine")
+    assert read_sweep("sweep", ["--seed", "3"]).search == "grid"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_a_sentence_two_examples_and_what_people_use(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def options(*words: str) -> tuple[str, set[str]]:
+        with pytest.raises(SystemExit) as ended:
+            main([name, *words])
+        assert ended.value.code == 0
+        told = capsys.readouterr().out
+        return told, set(re.findall(r"^[│| ]*(?:-h, )?--([a-z][\w.-]+)", told, flags=re.MULTILINE)) - {"help"}
+
+    told, shown = options("--help")
+    assert told.startswith(f"usage: mutransfer {name} {COMMANDS[name].arguments}")
+    assert all(f"  mutransfer {example}\n" in told for example in COMMANDS[name].examples)
+    common = {option.replace("_", "-").replace("own", "model") for option in COMMANDS[name].common}
+    assert shown == common or not common
+    assert len(shown) <= 16
+    assert options("--help-all")[1] >= shown
+
+
+@pytest.mark.parametrize("example", [each for command in COMMANDS.values() for each in command.examples])
+def test_examples_of_help_are_understood(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_tyro, parsed = tyro.cli, []
+
+    def read(*given: Any, **settings: Any) -> Any:
+        parsed.append(by_tyro(*given, **settings))
+        if given[0].__name__ == "_Preset":
+            return parsed[-1]
+        raise KeyboardInterrupt  # before anything runs
+
+    monkeypatch.setattr(tyro, "cli", read)
+    name, *words = example.split()
+    assert main([name, *words]) == 130
+    assert parsed
 
 
 def test_a_folder_of_another_sweep_or_other_data_is_refused(

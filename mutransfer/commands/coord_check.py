@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from mutransfer.arguments import one_lr, parse, refuse_given, refuse_model_width, split_words, with_preset
+from mutransfer.arguments import LearningRate, parse, refuse_given, refuse_model_width
 from mutransfer.config import InitConfig, ModelConfig, OptimizerConfig, SweepConfig
 from mutransfer.coordcheck.result import CoordCheck, CoordSettings
 
@@ -33,9 +32,9 @@ class CoordCheckArguments:
     """With --model, module:function, which takes the model and a batch. None: cross-entropy of the outputs."""
     scheduler: str | None = None
     """module:function, which takes the optimizer and returns a scheduler, stepped after every update."""
-    widths: tuple[str, ...] = tuple(map(str, CoordSettings.widths))
+    widths: tuple[int, ...] = CoordSettings.widths
     """Widths to build the model at, two or more."""
-    lr: str | None = None
+    lr: LearningRate | None = None
     """The base rate, such as 0.003 or 2^-8 (of parameter groups that come with rates, what multiplies these). None:
     chosen at the narrowest width, so that changes are small and plain to see."""
     steps: int = CoordSettings.steps
@@ -75,15 +74,15 @@ def run(words: list[str]) -> None:
     from mutransfer.coordcheck.check import coord_check
     from mutransfer.parametrization.user_model import load_function
 
-    arguments = parse("coord-check", CoordCheckArguments, with_preset(words))
-    widths = _widths(arguments.widths)
+    arguments = parse("coord-check", CoordCheckArguments, words)
+    widths = arguments.widths
     build = _build_ours(arguments, min(widths)) if arguments.own is None else _build_own(arguments)
     batch = None if arguments.batch is None else load_function(arguments.batch, "a function of the seed")
     check = coord_check(
         build,
         widths,
         optimizer=arguments.optimizer,
-        lr=None if arguments.lr is None else one_lr(arguments.lr),
+        lr=arguments.lr,
         steps=arguments.steps,
         seeds=arguments.seeds,
         batch=text_batches() if batch is None else batch,
@@ -101,13 +100,6 @@ def run(words: list[str]) -> None:
         raise CoordCheckFailedError(sentence)
     if not arguments.json:
         print(sentence)
-
-
-def _widths(words: Iterable[str]) -> tuple[int, ...]:
-    for word in split_words(words):
-        if not word.isdigit():
-            raise ValueError(f"found the width {word!r}; wanted whole numbers, such as 32,64,128")
-    return tuple(map(int, split_words(words)))
 
 
 def _build_ours(arguments: CoordCheckArguments, narrowest: int) -> Build:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import tyro
 
-from mutransfer.arguments import one_lr, parse, refuse_given, refuse_model_width, with_preset
+from mutransfer.arguments import LearningRate, parse, refuse_given, refuse_model_width
 from mutransfer.checks import one_of
 from mutransfer.config import InitConfig, ModelConfig, OptimizerConfig, SweepConfig
 
@@ -36,7 +36,7 @@ class ExplainArguments:
     narrowest that you tune; one for all that you compare."""
     base_depth: int = SweepConfig.base_depth
     """The depth at which tables with rules for depth are the same model as those without."""
-    lr: str = "1"
+    lr: LearningRate = 1.0
     """The base rate, such as 0.003 or 2^-8."""
     diff: tuple[str, str] | None = None
     """Two tables, such as sp mup: only what they do not do alike, side by side."""
@@ -61,9 +61,9 @@ def run(words: list[str]) -> None:
     """Print every parameter's role, initialization, multipliers, learning rate and weight decay."""
     from mutransfer.parametrization import explanation
 
-    arguments = parse("explain", ExplainArguments, with_preset(words))
+    arguments = parse("explain", ExplainArguments, words)
     one_of("format", arguments.format, ("table", "json", "csv"))
-    lr = one_lr(arguments.lr)
+    lr = arguments.lr
     if arguments.diff is not None:
         if arguments.parametrization is not None:
             raise ValueError(

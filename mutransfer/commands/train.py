@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mutransfer.arguments import parse, with_preset
+from mutransfer.arguments import parse
 from mutransfer.checks import positive
 from mutransfer.config.execution import validate_execution
 from mutransfer.toolbox.trial_arguments import TrialArguments
@@ -63,7 +63,7 @@ def run(words: list[str]) -> None:
     from mutransfer.sweep.executors import local_device
     from mutransfer.training import Checkpoint, find_execution, train_trial
 
-    arguments = parse("train", TrainArguments, with_preset(words))
+    arguments = parse("train", TrainArguments, words)
     trial = arguments.trial()
     if arguments.watch is not None:
         positive("watch", arguments.watch)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mutransfer.arguments import one_lr, refuse_model_width
+from mutransfer.arguments import LearningRate, refuse_model_width
 from mutransfer.config import InitConfig, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class TrialArguments:
     """The width at which every parametrization is the same model."""
     base_depth: int = SweepConfig.base_depth
     """The depth at which tables with rules for depth are the same model as those without."""
-    lr: str = "2^-8"
+    lr: LearningRate = 2.0**-8
     """The peak rate before multipliers, such as 0.003 or 2^-8."""
     steps: int = SweepConfig.steps
     """Optimizer steps."""
@@ -53,11 +53,10 @@ class TrialArguments:
     def trial(self) -> TrialConfig:
         """The run. Raises ValueError on what cannot be run."""
         refuse_model_width(self.model, "--width")
-        lr = one_lr(self.lr)
         sweep = SweepConfig(
             parametrizations=(self.parametrization,),
             widths=(self.width,),
-            lrs=(lr,),
+            lrs=(self.lr,),
             search="grid",
             base_width=self.base_width,
             base_depth=self.base_depth,
@@ -74,7 +73,7 @@ class TrialArguments:
             schedule=self.schedule,
         )
         sweep.validate()
-        return sweep.trial(sweep.arms[0], self.width, lr, self.seed)
+        return sweep.trial(sweep.arms[0], self.width, self.lr, self.seed)
 
 
 def write_looks(folder: Path, name: str, trial: TrialConfig, rows: Sequence[Mapping[str, Any]], figure: Figure) -> Path:

@@ -105,7 +105,7 @@ def test_a_model_of_your_own(own, capsys) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--widths", "16,wide"], "found the width 'wide'"),
+        (["--widths", "16,wide"], "expected a whole number, got 'wide'"),
         (["--widths", "16"], "found 1 widths"),
         (["--model", "no_such_module:build"], "no_such_module"),
         (["--model", "json:dumps", "--parametrization", "sp"], "found parametrization settings"),
@@ -114,7 +114,7 @@ def test_a_model_of_your_own(own, capsys) -> None:
         (["--optimizer.name", "sophia"], "found sophia, which needs the curvature"),
         (["--batch", "json:dumps"], "found batch settings"),
         (["--model.width", "64"], "wanted --widths"),
-        (["--lr", "fast"], "found the learning rate 'fast'"),
+        (["--lr", "fast"], "got 'fast'"),
         (["--optimizer.name", "adamx"], "adamx"),
     ],
 )

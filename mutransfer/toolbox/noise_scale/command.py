@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mutransfer.arguments import parse, with_preset
+from mutransfer.arguments import parse
 from mutransfer.toolbox.trial_arguments import TrialArguments, write_looks
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run(words: list[str]) -> None:
     from mutransfer.toolbox.noise_scale.measure import follow_noise
     from mutransfer.training.trainer import one_thread
 
-    arguments = parse("noise-scale", NoiseScaleArguments, with_preset(words))
+    arguments = parse("noise-scale", NoiseScaleArguments, words)
     trial = arguments.trial()
     corpus = load_corpus(arguments.data)
     corpus.check(trial.model.context, trial.model.vocab)

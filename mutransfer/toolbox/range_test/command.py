@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mutransfer.arguments import parse, refuse_model_width, with_preset
+from mutransfer.arguments import parse, refuse_model_width
 from mutransfer.config import (
     LOSSES,
     Arm,
@@ -93,7 +93,7 @@ def run(words: list[str]) -> None:
     from mutransfer.toolbox.range_test.figure import RangePanel, range_tests
     from mutransfer.toolbox.range_test.measure import range_test_trial
 
-    arguments = parse("lr-range-test", LrRangeTestArguments, with_preset(words))
+    arguments = parse("lr-range-test", LrRangeTestArguments, words)
     arguments.ramp.validate()
     result = None if arguments.result is None else read_result(Path(arguments.result))
     config, arm = _asked(arguments) if result is None else _of_result(arguments, result)

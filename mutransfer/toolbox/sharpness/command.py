@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mutransfer.arguments import parse, with_preset
+from mutransfer.arguments import parse
 from mutransfer.checks import positive
 from mutransfer.toolbox.trial_arguments import TrialArguments, write_looks
 
@@ -35,7 +35,7 @@ def run(words: list[str]) -> None:
     from mutransfer.toolbox.sharpness.measure import follow_trial
     from mutransfer.training.trainer import one_thread
 
-    arguments = parse("sharpness", SharpnessArguments, with_preset(words))
+    arguments = parse("sharpness", SharpnessArguments, words)
     trial = arguments.trial()
     positive("every", arguments.every)
     if arguments.every > trial.steps:
