@@ -157,14 +157,32 @@ def test_recommend_gives_a_rate_and_its_groups(capsys: pytest.CaptureFixture[str
     text = capsys.readouterr().out
     assert "tuned at 150 steps" in text
     assert "1.33 times the tokens" in text
+    assert "known from the literature alone" in text
 
 
-def test_recommend_refuses_where_nothing_transfers_and_at_another_horizon(
-    result: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_recommend_says_in_json_what_it_rests_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """A rate that is not supported is no error there: a program reads that it is not."""
+    for words, form, supported, beyond in (
+        (["--width", "512"], "line", True, {"width": 1.0}),
+        (["--width", "512", "--arm", "sp"], "line", True, {"width": 1.0}),
+        (["--width", "256", "--steps", "300"], "two_regimes", True, {"tokens": 1.0}),
+        (["--width", "256", "--tokens", "307200"], "two_regimes", True, {"tokens": 1.0}),
+        (["--width", "512", "--steps", "100000"], "two_regimes", False, {"width": 1.0, "tokens": 9.381}),
+    ):
+        assert main(["recommend", str(REFERENCE), *words, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["ci_low"] < found["lr"] < found["ci_high"]
+        assert (found["form"], found["supported"]) == (form, supported)
+        assert found["extrapolation"] == pytest.approx(beyond, abs=1e-3)
+        assert found["recommendation"]["lr"] == found["lr"]
+
+
+def test_recommend_refuses_what_the_interval_says_nothing_of(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, why in (
-        ([str(REFERENCE), "--width", "512", "--arm", "sp"], "does_not_transfer"),
-        ([str(REFERENCE), "--width", "512", "--steps", "100000"], "times the tokens"),
+        ([str(REFERENCE), "--width", "512", "--steps", "100000"], "expected an interval of at most an octave"),
+        ([str(REFERENCE), "--depth", "4"], "expected --width"),
+        ([str(REFERENCE), "--width", "512", "--params", "1e6"], "which the trials know, got --params"),
+        ([str(REFERENCE), "--width", "512", "--steps", "300", "--tokens", "1e6"], "expected --steps or --tokens"),
         ([str(REFERENCE), "--width", "500"], "multiple of head_dim"),
         ([str(REFERENCE), "--width", "512", "--arm", "mpu"], "wanted one of sp, mup"),
     ):

@@ -21,7 +21,7 @@ from mutransfer.analysis.curve import Curve, curves
 from mutransfer.analysis.interval import Interval
 from mutransfer.analysis.leverage import Leverage
 from mutransfer.analysis.optimum import Optimum, optima
-from mutransfer.analysis.recommend import Recommendation, horizon_note, recommend
+from mutransfer.analysis.recommend import Recommendation, recommend
 from mutransfer.analysis.regret import Regret
 from mutransfer.analysis.sensitivity import Sensitivity
 from mutransfer.analysis.settle import Settling
@@ -50,7 +50,6 @@ __all__ = [
     "analyze",
     "curves",
     "from_frame",
-    "horizon_note",
     "optima",
     "recommend",
     "to_summary",

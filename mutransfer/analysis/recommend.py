@@ -1,124 +1,141 @@
-"""The learning rate to train a wide model with, from the narrow ones that were tuned.
-
-The rate is that of the least-squares line through the measured optima at log2 width, the line whose slope the verdict
-judges: a mean of the optima would be as good only if the slope were known to be 0, and at 16 times the largest width
-even a slope of 0.05 is 0.2 octaves. Its interval is one for the optimum of a new width (`line.prediction`): it holds
-the slope's uncertainty, which grows with the distance, the common error of the curves' shape, and the scatter of
-optima about a straight line. It cannot hold a bend beyond the measured widths.
+"""The learning rate of a run to come, from the optima of an arm by the law through them (law.py); what the interval
+costs, what is extrapolated, and beside it what published laws say. The verdict on transfer is told and closes nothing:
+a rate with an honest interval is worth having under SP too.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from mutransfer.analysis.line import octaves, prediction
-from mutransfer.analysis.optimum import curvatures
+from mutransfer.analysis.law import Measured, Prediction, measured, predict
 from mutransfer.analysis.transfer import Analysis
-from mutransfer.analysis.verdict import TRANSFERS
 from mutransfer.checks import positive
 from mutransfer.config.scale import DIMENSIONS, Scale
+from mutransfer.theory import lr_priors
+from mutransfer.theory.lr_laws import LAWS, LrLaw
 from mutransfer.trials.table import Horizon
 
-HORIZON_FACTOR = 2.0
-"""Up to this factor in tokens or batch a rate is handed on with a label: the optimal rate falls about as tokens^-0.3
-(Bjorck et al. 2024, arXiv 2409.19913) and rises about as batch^0.5 (Malladi et al. 2022, arXiv 2205.10287), half an
-octave or less."""
+
+@dataclass(frozen=True)
+class Published:
+    """What a published law says of the target: by itself, or as a factor from the measured cell nearest to it."""
+
+    law: str
+    lr: float
+    nearest: Scale | None
+    """The cell that the factor is from; None of an absolute law."""
+    measured_on: str
+    source: str
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The base learning rate for one scale, with its 95% interval."""
+    """The base learning rate of a run to come, with its 95% interval."""
 
     arm: str
     parametrization: str | None
     scale: Scale
-    """Along the dimensions that varied."""
+    """What was asked for; the rest is as in all trials."""
     unit: str
     """What the losses were measured in."""
     lr: float
     ci_low: float
     ci_high: float
-    extrapolation: float
-    """Octaves beyond the measured optima, along the dimension that goes furthest; 0 between them."""
+    supported: bool
+    """Whether the interval reaches no further than an octave to either side."""
+    form: str
+    """line or two_regimes (law.py)."""
+    measured: tuple[str, ...]
+    """Dimensions over which the trials differ."""
+    assumed: tuple[str, ...]
+    """Dimensions in which the run differs from all trials, which are alike in them: known from the literature alone."""
+    extrapolation: Mapping[str, float]
+    """Octaves beyond the trials by dimension, below 0 where the run is smaller; without those within."""
+    above_knee: float | None
+    """Probability that the batch is so large that the best rate no longer depends on it; None where nothing is asked of
+    batch and tokens."""
+    knee_batch_size: float | None
+    """The batch size from which on it no longer does, at this size and length."""
+    interval_cost: float | None
+    """What the wider side of the interval costs, in `unit`: its square times the curvature. None where no curve was
+    fitted."""
     expected_regret: float | None
-    """Nats per token lost on average because the rate is uncertain: half the second derivative of the loss at the
-    largest fitted optimum times the variance of log2 lr. None where no curve was fitted."""
+    """Lost on average because the rate is uncertain: the variance of log2 lr times the curvature."""
+    verdict: str
+    """The sentence on transfer."""
+    published: tuple[Published, ...]
     horizon: Horizon | None
     """The training it was tuned for; None where the table of trials does not say."""
 
+    @property
+    def octaves(self) -> tuple[float, float]:
+        """How far the interval reaches down and up."""
+        return math.log2(self.lr / self.ci_low), math.log2(self.ci_high / self.lr)
 
-def recommend(analysis: Analysis, arm: str, scale: Scale) -> Recommendation:
-    """The learning rate at a scale, which gives a size along every dimension that varied. Raises ValueError where the
-    arm's verdict is not that it transfers, where a size is missing, and along batch size and steps."""
-    result, dimensions = analysis.arm(arm), analysis.dimensions
-    if set(scale.known) != set(dimensions):
-        raise ValueError(
-            f"expected a size along {' and '.join(dimensions)}, which varied, got {' and '.join(scale.known) or 'none'}"
-            "; give those"
-        )
-    for name in dimensions:
-        positive(DIMENSIONS[name].word, scale[name])
-        refuse_horizon(name)
-    if result.verdict != TRANSFERS:
-        raise ValueError(
-            f"found the verdict {result.verdict} for {arm} ({result.reason}); wanted {TRANSFERS}: "
-            f"no rate measured here is known to serve {scale.describe()}"
-        )
-    interior = [optimum for optimum in result.optima if optimum.interior]
-    predicted = prediction(interior, scale, dimensions)
-    interval = predicted.interval
-    measured = octaves([optimum.scale for optimum in interior], dimensions)
-    asked = octaves([scale], dimensions)[0]
-    bends = curvatures(interior)
+
+def recommend(
+    analysis: Analysis, arm: str, target: Scale, scatter: lr_priors.Scatter = lr_priors.FAMILY
+) -> Recommendation:
+    """The learning rate of an arm at a target, whose dimensions that are None are as all trials have them.
+
+    Raises ValueError where a size is not above 0, is missing, or is not known of the trials, and where no cell has an
+    optimum.
+    """
+    result = analysis.arm(arm)
+    for name in target.known:
+        positive(DIMENSIONS[name].word, target[name])
+    found = measured(result.optima)
+    (predicted,) = predict(found, [target], lr_priors.treatment(result.parametrization), scatter)
     return Recommendation(
         arm=arm,
         parametrization=result.parametrization,
-        scale=scale,
+        scale=target,
         unit=result.unit,
-        lr=2.0**interval.estimate,
-        ci_low=2.0**interval.ci_low,
-        ci_high=2.0**interval.ci_high,
-        extrapolation=max(0.0, float(np.max([asked - measured.max(axis=0), measured.min(axis=0) - asked]))),
-        expected_regret=bends[-1] * predicted.variance if bends else None,
+        lr=2.0**predicted.log2_lr,
+        ci_low=2.0**predicted.ci_low,
+        ci_high=2.0**predicted.ci_high,
+        supported=predicted.supported,
+        form=predicted.form,
+        measured=predicted.measured,
+        assumed=predicted.assumed,
+        extrapolation=predicted.extrapolation,
+        above_knee=predicted.above_knee,
+        knee_batch_size=None if predicted.log2_knee is None or "batch_size" not in found.scales[0].known
+        else 2.0**predicted.log2_knee,
+        interval_cost=predicted.cost,
+        expected_regret=predicted.expected_cost,
+        verdict=result.sentence,
+        published=published(found, predicted),
         horizon=result.horizon,
-    )
+    )  # fmt: skip
 
 
-def refuse_horizon(axis: str) -> None:
-    """Raises ValueError where the axis is the training itself: what it is to be is not read off a line."""
-    if axis in ("batch_size", "steps"):
-        raise ValueError(
-            f"found a sweep along {DIMENSIONS[axis].words}; wanted one along widths or depths, at the "
-            "training to come: sweep those"
-        )
+def published(found: Measured, predicted: Prediction) -> tuple[Published, ...]:
+    """What the published laws say of a target, as far as its dimensions let them."""
+    target = _sizes(predicted.target)
+    distances = [
+        sum(abs(math.log2(target[name] / size)) for name, size in _sizes(scale).items() if name in target)
+        for scale in found.scales
+    ]
+    at = min(range(len(distances)), key=distances.__getitem__)
+    nearest = found.scales[at]
+
+    def said(law: LrLaw) -> Published | None:
+        lr, cell = law.lr(target), None
+        if lr is None:
+            factor = law.factor(target, _sizes(nearest))
+            # A law that is silent on what differs says nothing of it.
+            lr, cell = None if factor in (None, 1) else factor * 2.0 ** float(found.log2_lr[at]), nearest
+        return None if lr is None else Published(law.name, lr, cell, law.measured_on, law.source)
+
+    return tuple(each for each in map(said, LAWS) if each is not None)
 
 
-def horizon_note(recommendation: Recommendation, steps: int | None = None, batch_size: int | None = None) -> str:
-    """What training the rate was tuned for, and, where `steps` or `batch_size` ask for another, how far off that is.
-
-    Raises ValueError where tokens or batch differ by more than HORIZON_FACTOR, or are none.
-    """
-    for name, asked in (("steps", steps), ("batch_size", batch_size)):
-        if asked is not None:
-            positive(name, asked)
-    tuned = recommendation.horizon
-    if tuned is None:
-        return "what training it was tuned for, the table of trials does not say"
-    note = (
-        f"tuned at {tuned.steps} steps of {tuned.batch_size} x {tuned.context} tokens ({tuned.tokens:,} in all) "
-        f"on {tuned.data}"
-    )
-    batch = 1.0 if batch_size is None else batch_size / tuned.batch_size
-    tokens = batch if steps is None else batch * steps / tuned.steps
-    if batch == tokens == 1:
-        return note
-    differs = f"{tokens:.3g} times the tokens and {batch:.3g} times the batch"
-    if max(tokens, 1 / tokens, batch, 1 / batch) > HORIZON_FACTOR:
-        raise ValueError(
-            f"found {differs} of the training that the rate was tuned at; wanted at most a factor {HORIZON_FACTOR:g} "
-            "in each, because the optimal rate falls with tokens and rises with batch: tune the small widths again "
-            "with the steps and batch to be used"
-        )
-    return f"{note}; asked for {differs}: the optimal rate falls with tokens and rises with batch, so it may be off"
+def _sizes(scale: Scale) -> dict[str, float]:
+    """Its dimensions; tokens as steps x batch size where they are not known (of which only ratios are used)."""
+    sizes = {name: scale[name] for name in scale.known}
+    if "tokens" not in sizes and {"steps", "batch_size"} <= sizes.keys():
+        sizes["tokens"] = sizes["steps"] * sizes["batch_size"]
+    return sizes

@@ -1,8 +1,7 @@
-"""The learning rate to train another size with."""
+"""The learning rate to train a run to come with."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,34 +13,39 @@ from mutransfer.arguments import parse
 
 @dataclass(frozen=True)
 class RecommendArguments:
-    """Arguments of recommend."""
+    """Arguments of recommend. A size that is not given is that of all trials."""
 
     result: tyro.conf.Positional[str]
     """A result folder, such as results/width_transfer."""
     width: int | None = None
-    """The width to train at, where the result is a sweep of widths."""
+    """The width to train at."""
     depth: int | None = None
-    """The depth to train at, where it is a sweep of depths."""
-    arm: str | None = None
-    """The arm to follow; None: the first whose verdict is that it transfers."""
-    steps: int | None = None
-    """Steps of the run to come; None: as many as the rate was tuned at."""
+    """The depth to train at."""
+    params: float | None = None
+    """The number of parameters, where the trials know that in place of width and depth."""
     batch_size: int | None = None
-    """Batch size of the run to come; None: the one that the rate was tuned at."""
+    """Batch size of the run to come, in the unit of the trials."""
+    steps: int | None = None
+    """Steps of the run to come."""
+    tokens: float | None = None
+    """Tokens of the run to come, in place of steps."""
+    arm: str | None = None
+    """The arm to follow; None: the first whose verdict is that it transfers, else the last."""
     json: bool = False
     """Print JSON."""
 
-    @property
-    def sizes(self) -> dict[str, int]:
-        """The size asked for, by its axis; more than one, or none, where the user gave so."""
-        given = {"width": self.width, "depth": self.depth}
-        return {axis: size for axis, size in given.items() if size is not None}
-
 
 def run(words: list[str]) -> None:
-    """Print the learning rate for another width, with its interval, for each group of parameters."""
-    from mutransfer.study.advice import advise, describe
+    """Print the learning rate of a run to come, with its interval, for each group of parameters."""
+    from mutransfer.config.scale import DIMENSIONS, Scale
+    from mutransfer.study.advice import advise, describe, refusal
 
     arguments = parse("recommend", RecommendArguments, words, switches=True)
-    advice = advise(Path(arguments.result), arguments.sizes, arguments.arm, arguments.steps, arguments.batch_size)
-    print(json.dumps(dataclasses.asdict(advice), indent=1) if arguments.json else describe(advice))
+    target = Scale(**{name: getattr(arguments, name) for name in DIMENSIONS})
+    advice = advise(Path(arguments.result), target, arguments.arm)
+    if arguments.json:
+        print(json.dumps(advice.plain(), indent=1))
+    elif not advice.recommendation.supported:
+        raise ValueError(refusal(advice.recommendation))
+    else:
+        print(describe(advice))

@@ -1,20 +1,24 @@
-"""What to train another width with: the recommended base rate, and what each group of parameters gets of it."""
+"""What to train a run to come with: the recommended base rate, and what each group of parameters gets of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mutransfer.analysis import Recommendation, horizon_note, recommend
+from mutransfer.analysis import Recommendation, recommend
 from mutransfer.analysis.confirmation import Confirmation, arm_to_follow
-from mutransfer.analysis.recommend import refuse_horizon
-from mutransfer.config import one_size
+from mutransfer.analysis.law import LINE
+from mutransfer.config import TrialConfig
 from mutransfer.config.scale import DIMENSIONS, Scale
 from mutransfer.report.commands import confirm_command
 from mutransfer.search.planned import cell_flops, cells
 from mutransfer.study.confirmations import confirmation_sweep
 from mutransfer.study.result import Result, read_result
+
+SURE = 0.8
+"""A regime is named from this probability on."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Advice:
-    """A recommendation, what training it holds for, its parameter groups, how to check it, and what was found where
-    that has been done; `check` is None at the proxy itself."""
+    """A recommendation, its parameter groups, how to check it, and what was found where that has been done. `check` is
+    None at the proxy itself and for training other than the sweep's, `groups` empty where others trained the trials."""
 
     recommendation: Recommendation
     note: str
@@ -47,86 +51,180 @@ class Advice:
     check: Check | None
     confirmed: Confirmation | None
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON data: all of it, and first what most are after."""
+        found = self.recommendation
+        first = {name: getattr(found, name) for name in ("lr", "ci_low", "ci_high", "supported", "form")}
+        return first | {"extrapolation": dict(found.extrapolation)} | dataclasses.asdict(self)
 
-def advise(
-    folder: Path,
-    sizes: Mapping[str, int],
-    arm: str | None = None,
-    steps: int | None = None,
-    batch_size: int | None = None,
-) -> Advice:
-    """The rate to train a size with, from a result folder.
+
+def advise(folder: Path, target: Scale, arm: str | None = None) -> Advice:
+    """The rate of a run to come, from a result folder.
 
     Args:
         folder: what a sweep wrote.
-        sizes: the size to train, by axis: {"width": 1024}.
-        arm: the arm to follow; None: the first whose verdict is that it transfers.
-        steps, batch_size: of the run to come; None: those of the sweep.
+        target: the run's sizes, training and batch; None: as in all trials.
+        arm: the arm to follow; None: the first whose verdict is that it transfers, else the last.
 
     Raises:
-        ValueError: where the verdict does not support transfer, the size is none, or of another axis, or cannot be
-            built, or steps and batch are too far from those that the rate was tuned at.
+        ValueError: where a size is none, not known of the trials or missing, where no optimum was found, or where the
+            model cannot be built.
     """
     result = read_result(folder)
     name = arm_to_follow(result.analysis, arm)
-    axis = result.config.axis
-    refuse_horizon(axis)
-    size = one_size(sizes, axis)
-    recommendation = recommend(result.analysis, name, Scale(**{axis: size}))
-    note = horizon_note(recommendation, steps, batch_size)
-    confirmed = next((each for each in result.confirmations if (each.arm, each.scale[axis]) == (name, size)), None)
-    return Advice(recommendation, note, _groups(result, recommendation), _check(result, name, size), confirmed)
+    recommendation = recommend(result.analysis, name, in_steps(result, target))
+    return Advice(
+        recommendation=recommendation,
+        note=horizon_note(recommendation),
+        groups=_groups(result, recommendation),
+        check=_check(result, recommendation),
+        confirmed=_confirmed(result, recommendation),
+    )
 
 
-def _check(result: Result, arm: str, size: int) -> Check | None:
-    proxy = result.analysis.arm(arm).optima[0]
-    if size == proxy.scale[result.config.axis]:
+def in_steps(result: Result, target: Scale) -> Scale:
+    """A target in tokens as one in steps, which our own sweeps know; at the batch asked for, else the sweep's."""
+    if target.tokens is None:
+        return target
+    config = result.config
+    if target.steps is not None:
+        raise ValueError("expected --steps or --tokens, got both; leave one out")
+    if len(config.batch_sizes) > 1 and target.batch_size is None:
+        raise ValueError("expected --batch-size beside --tokens, got none; give that of the run to come")
+    batch = target.batch_size or config.batch_size
+    return target.replace(tokens=None, steps=max(1, round(target.tokens / (batch * config.model.context))))
+
+
+def horizon_note(found: Recommendation) -> str:
+    """What training the rate was tuned for, and how far off another one is."""
+    tuned = found.horizon
+    if tuned is None:
+        return "what training it was tuned for, the table of trials does not say"
+    known = f"{tuned.batch_size} x {tuned.context} tokens ({tuned.tokens:,} in all) on {tuned.data}"
+    if {"steps", "batch_size"} & {*found.measured} or "tokens" in found.measured:
+        return f"tuned at several steps and batches of {tuned.context} tokens on {tuned.data}"
+    note = f"tuned at {tuned.steps} steps of {known}"
+    batch = (found.scale.batch_size or tuned.batch_size) / tuned.batch_size
+    tokens = batch * (found.scale.steps or tuned.steps) / tuned.steps
+    if batch == tokens == 1:
+        return note
+    return f"{note}; asked for {tokens:.3g} times the tokens and {batch:.3g} times the batch"
+
+
+def _confirmed(result: Result, found: Recommendation) -> Confirmation | None:
+    """What was measured at this very scale, where the sweep was about sizes alone."""
+    asked = found.scale.only(result.analysis.dimensions)
+    at_home = found.form == LINE
+    return next(
+        (each for each in result.confirmations if at_home and (each.arm, each.scale) == (found.arm, asked)), None
+    )
+
+
+def _check(result: Result, found: Recommendation) -> Check | None:
+    """How to train there at the proxy's rate, half and double: where the sweep was about one size alone, and it is
+    another training of none."""
+    proxy, axis = result.analysis.arm(found.arm).optima[0], result.config.axis
+    size = getattr(found.scale, axis)
+    if found.form != LINE or size in (None, proxy.scale[axis]):
         return None
-    planned = confirmation_sweep(result.folder, result.config, arm, size, 2.0**proxy.log2_lr)
+    planned = confirmation_sweep(result.folder, result.config, found.arm, size, 2.0**proxy.log2_lr)
     (cell,) = cells(planned)
     trials = len(planned.lrs) * planned.seeds
-    command = confirm_command(result.analysis, str(result.folder), arm, size)
+    command = confirm_command(result.analysis, str(result.folder), found.arm, size)
     return Check(command, trials, trials * cell_flops(planned, cell))
 
 
-def _groups(result: Result, recommendation: Recommendation) -> tuple[GroupAdvice, ...]:
+def _groups(result: Result, found: Recommendation) -> tuple[GroupAdvice, ...]:
     from mutransfer.training.trainer import build
 
-    (arm,) = (arm for arm in result.config.arms if arm.name == recommendation.arm)
+    (arm,) = (arm for arm in result.config.arms if arm.name == found.arm)
     config = result.config.for_arm(arm)
-    trial = config.trial(arm, int(recommendation.scale[config.axis]), recommendation.lr, 0)
+    trial = at_scale(config.trial(arm, config.sizes[0], found.lr, 0), found.scale)
     built = build(trial, "cpu" if trial.build else "meta")
-    rows = built.explain(recommendation.lr, config.optimizer).query("lr.notna()")
+    rows = built.explain(found.lr, config.optimizer).query("lr.notna()")
     groups: dict[tuple[float, float, float | None], list[str]] = {}
     for row in rows.to_dict("records"):
         groups.setdefault((row["lr"], row["weight_decay"], row["eps"]), []).append(row["parameter"])
     return tuple(GroupAdvice(tuple(names), *values) for values, names in groups.items())
 
 
+def at_scale(trial: TrialConfig, scale: Scale) -> TrialConfig:
+    """A trial at other sizes."""
+    for name in scale.known:
+        *within, last = DIMENSIONS[name].field.split(".")
+        changed: dict[str, Any] = {last: int(scale[name])}
+        if within:
+            changed = {within[0]: dataclasses.replace(getattr(trial, within[0]), **changed)}
+        trial = dataclasses.replace(trial, **changed)
+    return trial
+
+
 def describe(advice: Advice) -> str:
     """The advice as text."""
     found = advice.recommendation
-    (axis,) = found.scale.known
+    interval = f"95% interval {found.ci_low:.4g}..{found.ci_high:.4g}"
     lines = [
-        f"{found.scale.describe()} under {found.arm}: train at lr {found.lr:.4g} (95% interval {found.ci_low:.4g}.."
-        f"{found.ci_high:.4g})",
+        f"{found.scale.describe() or 'as trained'} under {found.arm}: train at lr {found.lr:.4g} ({interval})",
+        *_sentences(found),
+        advice.note,
+        f"on transfer: {found.verdict}",
     ]
-    if found.extrapolation > 0:
-        lines.append(
-            f"that is {found.extrapolation:.1f} doublings beyond the {DIMENSIONS[axis].words} that were measured"
-        )
-    if found.expected_regret is not None:
-        lines.append(f"expected loss from the rate's uncertainty: {found.expected_regret:.4f} {found.unit}")
-    lines.append(advice.note)
-    lines.append("per parameter group:")
+    if advice.groups:
+        lines.append("per parameter group:")
     for group in advice.groups:
         eps = "" if group.eps is None else f"  eps {group.eps:.3g}"
         lines.append(
             f"  lr {group.lr:<10.4g} weight_decay {group.weight_decay:<8.3g}{eps}  {', '.join(group.parameters)}"
         )
+    if found.published:
+        lines.append("published laws say, of other models, data and schedules:")
+    for each in found.published:
+        start = "" if each.nearest is None else f", from the optimum at {each.nearest.describe()}"
+        lines.append(f"  lr {each.lr:<10.4g} {each.law} ({each.source}){start}")
     if advice.confirmed is not None:
         lines.append(f"checked there: {advice.confirmed.sentence}")
     elif advice.check is not None:
         cost = f"{advice.check.trials} trials, {advice.check.flops:.2e} FLOPs"
         lines.append(f"check it there: {advice.check.command}  ({cost})")
     return "\n".join(lines)
+
+
+def refusal(found: Recommendation) -> str:
+    """Why no rate is named, in a line."""
+    down, up = found.octaves
+    return (
+        f"expected an interval of at most an octave to each side, got lr {found.ci_low:.3g}..{found.ci_high:.3g}, "
+        f"{down:.1f} octaves down and {up:.1f} up ({'; '.join(_sentences(found))})"
+    )
+
+
+def _sentences(found: Recommendation) -> list[str]:
+    """What the interval rests on, and what it costs."""
+    names = {name: dimension.word for name, dimension in DIMENSIONS.items()}
+    law = "the line" if found.form == LINE else "the law of two regimes"
+    over = ", ".join(names[name] for name in found.measured) or "one cell"
+    lines = [f"by {law} through the optima over {over}"]
+    if found.extrapolation:
+        far = (
+            f"{abs(by):.1f} {'beyond' if by > 0 else 'below'} in {names[at]}" for at, by in found.extrapolation.items()
+        )
+        lines.append(f"doublings outside what was measured: {', '.join(far)}")
+    if found.assumed:
+        lines.append(
+            f"the trials do not differ in {' and '.join(names[name] for name in found.assumed)}: what that does is "
+            "known from the literature alone, about 0.25 octaves a doubling more or less"
+        )
+    if found.above_knee is not None and "batch_size" in found.measured:
+        knee = f"the knee, at a batch of about {found.knee_batch_size:.3g} there"
+        if found.above_knee >= SURE:
+            lines.append(f"above {knee}: the best rate no longer depends on the batch, and rises slowly with tokens")
+        elif found.above_knee <= 1 - SURE:
+            lines.append(f"below {knee}: the best rate rises with the batch and falls with tokens")
+        else:
+            lines.append(f"about at {knee}, below which the best rate rises with the batch and falls with tokens")
+    if found.expected_regret is not None:
+        lines += [
+            f"expected loss from the rate's uncertainty: {found.expected_regret:.4f} {found.unit}",
+            f"a rate at the further end of the interval would cost {found.interval_cost:.4f} {found.unit}",
+        ]
+    return lines

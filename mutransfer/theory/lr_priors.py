@@ -47,7 +47,18 @@ KNEE_SIZE = Prior(0.0, 0.3, "no dependence on size is claimed (Step Law, section
 KNEE = Prior(0.0, 3.0, "somewhere about the batches that were run")
 
 MUP, DEPTH_AWARE, SP = "mup", "depth-aware", "sp"
-"""What a parametrization does about size: nothing (sp), about width (mup), about width and depth (depth-aware)."""
+"""What a parametrization does about size: about width, about width and depth, nothing."""
+WIDTH_AWARE = ("mup", "mup_table3", "mup_table9", "mup_simple", "sp_full_align", "ntk", "mean_field", "umup", "u-mup")
+"""Parametrizations that are to keep the best learning rate over widths (TPV; Everett et al., 2407.05872, table 1)."""
+WIDTH_AND_DEPTH_AWARE = ("depth_mup", "completep", "completed_p")
+
+
+def treatment(parametrization: str | None) -> str:
+    """What a parametrization of that name does about size. Where nobody said which one it was, and of a table with a
+    part taken out, it is as SP: what nearly everybody trains with."""
+    name = (parametrization or SP).lower()
+    return MUP if name in WIDTH_AWARE else DEPTH_AWARE if name in WIDTH_AND_DEPTH_AWARE else SP
+
 
 SIZE: Mapping[str, Mapping[str, Prior]] = {
     "width": {
@@ -72,8 +83,7 @@ SIZE: Mapping[str, Mapping[str, Prior]] = {
         DEPTH_AWARE: Prior(0.0, 0.2, "0 by theory (Dey et al., 2505.01618)"),
     },
 }  # fmt: skip
-"""The exponent above the knee, by dimension and by what the parametrization does. Where nobody said which
-parametrization it was, it was SP, as nearly everywhere."""
+"""The exponent above the knee, by dimension and by what the parametrization does."""
 
 
 class Scatter(NamedTuple):

@@ -1,17 +1,18 @@
-"""The cells of Step Law's runs as the law takes them, and splits of them: what is fitted, and what that predicts."""
+"""The optima of Step Law's runs, and splits of them: what is fitted, and what that predicts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from mutransfer.analysis.curve import Curve
-from mutransfer.analysis.law import Measured, predict
-from mutransfer.analysis.optimum import optima
-from mutransfer.config.scale import Scale
+from mutransfer.analysis.curve import curves
+from mutransfer.analysis.law import measured, predict
+from mutransfer.analysis.optimum import Optimum, optima
+from mutransfer.trials.table import from_frame
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "law"
 DIVERGED_ABOVE = 4.0
@@ -23,54 +24,42 @@ def runs(name: str) -> pd.DataFrame:
     return pd.read_csv(DATA / f"steplaw_{name}.csv.gz")
 
 
-def cells(frame: pd.DataFrame, loss: str = "smooth_loss") -> pd.DataFrame:
-    """A row per (N, D, bs) with an optimum inside its rates: those, log2_lr, variance, df and curvature."""
-    groups = list(frame.groupby(["N", "D", "bs"]))
-    curves = []
-    for at, (_, group) in enumerate(groups):
-        ordered = group.sort_values("lr")
-        losses = np.where(ordered["loss"] > DIVERGED_ABOVE, np.inf, ordered[loss])
-        curves.append(Curve(at, np.log2(ordered["lr"].to_numpy()), losses[None]))
-    rows = []
-    for (scale, _), optimum in zip(groups, optima(curves), strict=True):
-        if not optimum.interior:
-            continue
-        bend = np.nan if optimum.quartic is None else optimum.quartic.derivative(optimum.log2_lr, 2) / 2
-        rows.append((*scale, optimum.log2_lr, optimum.noise + optimum.shape, optimum.df, bend))
-    return pd.DataFrame(rows, columns=["N", "D", "bs", "log2_lr", "variance", "df", "curvature"])
-
-
-def scale(row: pd.Series) -> Scale:
-    return Scale(params=row["N"], tokens=row["D"], batch_size=row["bs"])
-
-
-def measured(rows: pd.DataFrame) -> Measured:
-    return Measured(
-        scales=tuple(scale(row) for _, row in rows.iterrows()),
-        log2_lr=rows["log2_lr"].to_numpy(),
-        covariance=np.diag(rows["variance"]),
-        df=float(rows["df"].median()),
-        curvature=rows["curvature"].to_numpy(),
+def cells(frame: pd.DataFrame, loss: str = "smooth_loss") -> list[Optimum]:
+    """The optimum of every (N, D, bs) that has one inside its rates."""
+    table = pd.DataFrame(
+        {
+            "params": frame["N"],
+            "tokens": frame["D"],
+            "batch_size": frame["bs"],
+            "lr": frame["lr"],
+            "loss": frame[loss].mask(frame["loss"] > DIVERGED_ABOVE, np.inf),
+        }
     )
+    return [optimum for optimum in optima(curves(from_frame(table))) if optimum.interior]
 
 
-def splits(rows: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
+def column(found: Sequence[Optimum], dimension: str) -> NDArray[np.float64]:
+    return np.array([optimum.scale[dimension] for optimum in found])
+
+
+def splits(found: Sequence[Optimum]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """What is fitted, by name: small models, short runs, and all but one (N, D)."""
-    for params, tokens in ((270e6, 12e9), (220e6, 1e12), (270e6, 1e12), (1e12, 12e9), (1e12, 15e9), (270e6, 15e9)):
-        yield f"N <= {params:g} and D <= {tokens:g}", (rows["N"] <= params) & (rows["D"] <= tokens)
-    for params, tokens in rows[["N", "D"]].drop_duplicates().to_numpy():
-        yield f"all but N = {params:g}, D = {tokens:g}", (rows["N"] != params) | (rows["D"] != tokens)
+    params, tokens = column(found, "params"), column(found, "tokens")
+    for largest, longest in ((270e6, 12e9), (220e6, 1e12), (270e6, 1e12), (1e12, 12e9), (1e12, 15e9), (270e6, 15e9)):
+        yield f"N <= {largest:g}, D <= {longest:g}", (params <= largest) & (tokens <= longest)
+    for one, other in sorted(set(zip(params.tolist(), tokens.tolist(), strict=True))):
+        yield f"all but N = {one:g}, D = {other:g}", (params != one) | (tokens != other)
 
 
-def predicted(rows: pd.DataFrame, fitted: pd.Series) -> pd.DataFrame:
+def predicted(found: Sequence[Optimum], fitted: NDArray[np.bool_]) -> pd.DataFrame:
     """Of every cell that was not fitted: the error of the prediction in octaves, its cost in nats, half the interval,
     whether it held."""
-    asked = rows[~fitted]
-    predictions = predict(measured(rows[fitted]), [scale(row) for _, row in asked.iterrows()])
-    found = []
-    for (_, row), prediction in zip(asked.iterrows(), predictions, strict=True):
-        error = prediction.log2_lr - row["log2_lr"]
-        half = (prediction.ci_high - prediction.ci_low) / 2
-        held = prediction.ci_low <= row["log2_lr"] <= prediction.ci_high
-        found.append((abs(error), error**2 * row["curvature"], half, held))
-    return pd.DataFrame(found, columns=["error", "cost", "half", "held"])
+    asked = [optimum for optimum, inside in zip(found, fitted, strict=True) if not inside]
+    law = measured([optimum for optimum, inside in zip(found, fitted, strict=True) if inside])
+    rows = []
+    for optimum, prediction in zip(asked, predict(law, [each.scale for each in asked]), strict=True):
+        error = prediction.log2_lr - optimum.log2_lr
+        bend = np.nan if optimum.quartic is None else optimum.quartic.derivative(optimum.log2_lr, 2) / 2
+        held = prediction.ci_low <= optimum.log2_lr <= prediction.ci_high
+        rows.append((abs(error), error**2 * bend, (prediction.ci_high - prediction.ci_low) / 2, held))
+    return pd.DataFrame(rows, columns=["error", "cost", "half", "held"])

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.real_law import cells, measured, predicted, runs, splits
-from mutransfer.analysis.law import LINE, TWO_REGIMES, Measured, predict
+from analysis.real_law import cells, column, predicted, runs, splits
+from mutransfer.analysis.law import LINE, TWO_REGIMES, Measured, measured, predict
+from mutransfer.analysis.optimum import Optimum
 from mutransfer.config.scale import Scale
 from mutransfer.theory.lr_priors import FAMILY, MUP
 
@@ -19,14 +20,14 @@ WIDTHS = of([Scale(width=w, batch_size=16, steps=150) for w in (32, 64, 128, 256
 
 
 @pytest.fixture(scope="module")
-def dense() -> pd.DataFrame:
+def dense() -> list[Optimum]:
     return cells(runs("dense"))
 
 
-def test_larger_models_and_longer_runs_are_predicted(dense: pd.DataFrame) -> None:
+def test_larger_models_and_longer_runs_are_predicted(dense: list[Optimum]) -> None:
     """Up to twice the parameters and five times the tokens of what was fitted, at every batch."""
     found = {name: predicted(dense, fitted) for name, fitted in splits(dense)}
-    first = found["N <= 2.7e+08 and D <= 1.2e+10"]
+    first = found["N <= 2.7e+08, D <= 1.2e+10"]
     every = pd.concat(found.values())
     for frame in (first, every):
         assert frame["error"].mean() <= 0.22
@@ -39,21 +40,22 @@ def test_mixtures_of_experts_are_predicted_along_tokens() -> None:
     found = []
     for _, frame in runs("moe").groupby("moe_name"):
         rows = cells(frame)
-        found += [predicted(rows, rows["D"] <= tokens) for tokens in (2e9, 4e9, 8e9)]
+        found += [predicted(rows, column(rows, "tokens") <= tokens) for tokens in (2e9, 4e9, 8e9)]
     every = pd.concat(found)
     assert every["error"].mean() <= 0.25
     assert every["held"].mean() >= 0.90
 
 
-def test_one_batch_says_what_it_does_not_know(dense: pd.DataFrame) -> None:
+def test_one_batch_says_what_it_does_not_know(dense: list[Optimum]) -> None:
     """A line in size and tokens at a batch of 128 held 50% to 62% of what was larger."""
     for batch in (128, 512):
-        rows = dense[dense["bs"] == batch]
-        small = (rows["N"] < 270e6) & (rows["D"] < 12e9)
+        rows = [optimum for optimum in dense if optimum.scale.batch_size == batch]
+        small = (column(rows, "params") < 270e6) & (column(rows, "tokens") < 12e9)
         found = predicted(rows, small)
         assert found["held"].all()
     (near, far) = predict(
-        measured(rows[small]), [Scale(params=2.7e8, tokens=tokens, batch_size=512) for tokens in (5e9, 80e9)]
+        measured([optimum for optimum, inside in zip(rows, small, strict=True) if inside]),
+        [Scale(params=2.7e8, tokens=tokens, batch_size=512) for tokens in (5e9, 80e9)],
     )
     assert far.sd >= near.sd + 0.1 * 4
 
@@ -91,7 +93,7 @@ def test_what_the_interval_costs() -> None:
     assert found.expected_cost == pytest.approx(0.02 * found.sd**2)
 
 
-def test_curvature_follows_the_tokens(dense: pd.DataFrame) -> None:
+def test_curvature_follows_the_tokens(dense: list[Optimum]) -> None:
     """Half per quadrupling, or less, as in the runs themselves."""
     short, long = predict(
         measured(dense), [Scale(params=2.7e8, tokens=tokens, batch_size=256) for tokens in (5e9, 20e9)]
@@ -133,4 +135,4 @@ def test_a_target_that_the_trials_do_not_know_is_refused(target: Scale, expected
 
 def test_no_optimum_is_refused() -> None:
     with pytest.raises(ValueError, match="expected at least one optimum"):
-        predict(of([], []), [Scale(width=64)], MUP, FAMILY)
+        measured([])

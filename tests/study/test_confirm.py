@@ -18,6 +18,7 @@ from sweep.fakes import calls, in_process, load_fake, small, sweep
 from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.cli import main
 from mutransfer.config import AXES, Arm, SweepConfig
+from mutransfer.config.scale import Scale
 from mutransfer.data import Corpus
 from mutransfer.study.advice import advise, describe
 from mutransfer.study.confirm import confirm, plan_confirmation
@@ -222,27 +223,27 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
 
 def test_recommend_points_to_it_and_then_to_what_it_found(tmp_path: Path) -> None:
     result = swept(tmp_path, variants=(Arm("normed", "mup", (("model.qk_norm", True),)),))
-    advice = advise(result.folder, {"width": 256})
+    advice = advise(result.folder, Scale(256))
     assert advice.check is not None
     words = shlex.split(advice.check.command)
     assert words == ["mutransfer", "confirm", str(result.folder), "--width", "256", "--arm", "mup"]
     assert describe(advice).endswith(
         f"check it there: {advice.check.command}  (6 trials, {advice.check.flops:.2e} FLOPs)"
     )
-    other = advise(result.folder, {"width": 256}, arm="normed")
+    other = advise(result.folder, Scale(256), arm="normed")
     assert other.check is not None
     assert other.check.command.endswith("--arm normed")
-    assert advise(result.folder, {"width": 32}).check is None
+    assert advise(result.folder, Scale(32)).check is None
     found = run(result)
     there = records.read(result.folder / "confirm" / "mup-width=256" / "records.jsonl")
     assert (len(there), sum(record.flops for record in there)) == (advice.check.trials, advice.check.flops)
-    assert advise(result.folder, {"width": 256}).confirmed == found
-    assert describe(advise(result.folder, {"width": 256})).endswith(f"checked there: {found.sentence}")
+    assert advise(result.folder, Scale(256)).confirmed == found
+    assert describe(advise(result.folder, Scale(256))).endswith(f"checked there: {found.sentence}")
     assert json.loads(json.dumps(dataclasses.asdict(advice)))["check"]["trials"] == 6
 
 
 def test_the_expected_loss_is_told_in_the_unit_of_the_loss(tmp_path: Path) -> None:
-    told = describe(advise(swept(tmp_path, loss="squared_error").folder, {"width": 256}))
+    told = describe(advise(swept(tmp_path, loss="squared_error").folder, Scale(256)))
     assert re.search(r"expected loss from the rate's uncertainty: [\d.]+ squared error$", told, re.MULTILINE)
     assert "nats" not in told
 

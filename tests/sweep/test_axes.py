@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mutransfer.config import AXES, Arm, SweepConfig, sweep_from_json, to_json
+from mutransfer.config.scale import Scale
 from mutransfer.search.rounds import find_missing_rates
 from mutransfer.study.advice import advise
 from mutransfer.study.result import read_result
@@ -79,11 +80,14 @@ def test_a_size_given_twice_and_a_field_that_the_axis_sets_are_refused(tmp_path:
 
 
 @pytest.mark.parametrize("axis", ["batch_size", "steps"])
-def test_no_rate_is_recommended_along_the_training_itself(tmp_path: Path, axis: str) -> None:
+def test_a_rate_along_the_training_itself_has_two_regimes(tmp_path: Path, axis: str) -> None:
     sweep(along(tmp_path, axis), FakeTrain(os.devnull))
-    for sizes in ({}, {"width": 64}):
-        with pytest.raises(ValueError, match="wanted one along widths or depths"):
-            advise(tmp_path, sizes)
+    found = advise(tmp_path, Scale(**{axis: 2 * SIZES[axis][-1]}))
+    assert found.recommendation.form == "two_regimes"
+    assert found.check is None
+    assert found.recommendation.lr in {group.lr for group in found.groups}
+    with pytest.raises(ValueError, match=f"expected --{axis.replace('_', '-')}, because the trials differ in it"):
+        advise(tmp_path, Scale())
 
 
 VARIANTS = (
