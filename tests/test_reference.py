@@ -27,7 +27,7 @@ def test_its_summary_is_what_its_records_say() -> None:
     for name, arm in now["arms"].items():
         assert stored["arms"][name]["verdict"] == arm["verdict"]
         for column in ("estimate", "ci_low", "ci_high"):
-            assert stored["arms"][name]["transfer_slope"][column] == pytest.approx(arm["transfer_slope"][column])
+            assert stored["arms"][name]["slopes"]["width"][column] == pytest.approx(arm["slopes"]["width"][column])
 
 
 def check_claims(folder: Path) -> None:

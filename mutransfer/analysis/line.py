@@ -9,6 +9,7 @@ curves have about one shape: the common half moves the line up or down and leave
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from mutransfer.analysis.curve import Array
 from mutransfer.analysis.interval import Estimate
 from mutransfer.analysis.optimum import Optimum
 from mutransfer.analysis.pooled import Located, common_df, pool
+from mutransfer.analysis.quartic import Quartic
 from mutransfer.config.scale import Scale
 
 OWN_SHAPE = 0.5
@@ -66,11 +68,53 @@ def apart(optima: Sequence[Optimum]) -> Located:
     )
 
 
+JOINT, ALONE = "joint", "alone"
+"""How the optima of an arm are estimated: by one fit of all their curves, or each from its own."""
+
+
+def together(own: Sequence[Optimum]) -> tuple[tuple[Optimum, ...], str]:
+    """The optima of an arm as every result has them, from those of their own curves alone, and how they were estimated.
+
+    JOINT: each interior one is that of the pooled fit, with the fitted curve; `own` is kept beside it. ALONE: as given,
+    because fewer than two are interior, one has no fitted curve, or the pooled fit does not converge.
+    """
+    joint = _pooled(own)
+    if joint is None:
+        return tuple(own), ALONE
+    fits = zip(joint.estimates, joint.quartics, joint.covariances, strict=True)
+    return tuple(
+        _jointly(optimum.own or optimum, *next(fits)) if optimum.interior else optimum for optimum in own
+    ), JOINT
+
+
+def _jointly(own: Optimum, estimate: Estimate, quartic: Quartic, covariance: Array) -> Optimum:
+    (noise, df), (shape, _) = estimate.parts
+    interval = estimate.interval
+    return replace(
+        own,
+        log2_lr=estimate.value,
+        ci_low=interval.ci_low,
+        ci_high=interval.ci_high,
+        loss=float(quartic(estimate.value)),
+        noise=noise,
+        shape=shape,
+        df=df,
+        quartic=quartic,
+        covariance=covariance,
+        own=own,
+    )
+
+
+def _pooled(optima: Sequence[Optimum]) -> Located | None:
+    """The pooled fit of the interior optima; None where there is none."""
+    interior = [optimum.own or optimum for optimum in optima if optimum.interior]
+    quartics = [optimum.quartic for optimum in interior if optimum.quartic is not None]
+    return pool(quartics) if len(quartics) == len(interior) >= 2 else None
+
+
 def located(optima: Sequence[Optimum]) -> Located:
     """The optima as the line takes them, the interior ones by the pooled fit; a censored one counts as a number."""
-    inside = np.array([optimum.interior for optimum in optima])
-    quartics = [optimum.quartic for optimum in optima if optimum.interior and optimum.quartic is not None]
-    pooled = pool(quartics) if len(quartics) == inside.sum() >= 2 else None
+    pooled, inside = _pooled(optima), np.array([optimum.interior for optimum in optima])
     if pooled is None:
         return apart(optima)
     log2_lr = np.array([optimum.log2_lr for optimum in optima])

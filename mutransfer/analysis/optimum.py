@@ -72,11 +72,21 @@ class Optimum:
     """The fitted curve, where there is one."""
     covariance: Array | None = field(default=None, compare=False, repr=False)
     """Covariance of its coefficients, noise and shape as in v + B."""
+    own: Optimum | None = field(default=None, repr=False)
+    """Where this is the joint estimate, what its own curve alone says."""
 
     @property
     def interior(self) -> bool:
         """Whether there is an estimate."""
         return self.status == INTERIOR
+
+    @property
+    def apart(self) -> bool:
+        """Whether the joint estimate lies outside the interval that the scale's own curve gives."""
+        own = self.own
+        if own is None or own.ci_low is None or own.ci_high is None:
+            return False
+        return not own.ci_low <= self.log2_lr <= own.ci_high
 
     @property
     def estimate(self) -> Estimate:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,6 +56,15 @@ class Located:
     """Degrees of freedom of that."""
     shape: Array
     """Covariance from the curves' shape."""
+    quartics: tuple[Quartic, ...] = ()
+    """The fitted curves, where these were fitted together."""
+    covariances: tuple[Array, ...] = ()
+    """Of the coefficients of each."""
+
+    @property
+    def estimates(self) -> tuple[Estimate, ...]:
+        """Each of them by itself."""
+        return tuple(self.combination(one) for one in np.eye(len(self.log2_lr)))
 
     def planned(self, more: float, added: Array) -> Located:
         """With `more` times the seeds, and with sizes whose optima are expected at `added`, as sure as those here."""
@@ -144,9 +153,50 @@ def pool(quartics: Sequence[Quartic]) -> Located | None:
             for w, (points, noise) in enumerate(zip(windows, noises, strict=True))
         )
     df = common_df(np.diag(of_noise), np.array([noise.df for noise in noises]))
+    # The same two parts for all parameters give the covariance of every curve's coefficients.
+    of_runs = influence * sigma2 @ influence.T
+    covariance = kappa.variance * of_runs + SHAPE * (posterior - of_runs)
+    fitted = [
+        _as_quartic(quartic, theta[own_terms], influence[own_terms][:, width == w], posterior, covariance, own_terms)
+        for w, quartic in enumerate(quartics)
+        for own_terms in [[levels[w], minima[w], curvatures[w], skews[w], *range(shared.start, shared.stop)]]
+    ]
     return Located(
         log2_lr=theta[minima],
         noise=kappa.variance * of_noise,
         df=1 / (1 / df + 1 / kappa.df),
         shape=SHAPE * (posterior[np.ix_(minima, minima)] - of_noise),
+        quartics=tuple(quartic for quartic, _ in fitted),
+        covariances=tuple(of_coefficients for _, of_coefficients in fitted),
     )
+
+
+def _as_quartic(
+    quartic: Quartic, theta: Array, influence: Array, posterior: Array, covariance: Array, terms: list[int]
+) -> tuple[Quartic, Array]:
+    """A curve of the pooled fit as a quartic in z over the same points, with the covariance of its coefficients.
+
+    With `theta` = (c, m, alpha_w, b_w, alpha, b, d), a = 0.025 exp(alpha + alpha_w) and s = b + b_w the curve is
+    c + a (t^2 + s t^3 + d t^4) in t = z - (m - center). `terms` are the places of theta in both covariances.
+    """
+    c, m, alpha_own, b_own, alpha, b, d = theta
+    a, s = TYPICAL_CURVATURE * math.exp(alpha + alpha_own), b + b_own
+    by = m - quartic.points.center
+    # (z - by)^k = sum_j binomial(k, j) (-by)^(k - j) z^j
+    shift = np.array([[math.comb(k, j) * (-by) ** (k - j) if k >= j else 0.0 for k in range(5)] for j in range(5)])
+    by_curvature, by_skew = np.array([0, 0, a, a * s, a * d]), np.array([0, 0, 0, a, 0])
+    by_minimum = -np.array([0, 2 * a, 3 * a * s, 4 * a * d, 0])
+    by_theta = np.column_stack(
+        [np.eye(5)[0], by_minimum, by_curvature, by_skew, by_curvature, by_skew, a * np.eye(5)[4]]
+    )
+    jacobian = shift @ by_theta
+    coefficients = shift @ np.array([c - quartic.points.level, 0, a, a * s, a * d])
+    here = np.ix_(terms, terms)
+    joint = replace(
+        quartic,
+        coefficients=coefficients,
+        minimum=float(m),
+        influence=jacobian @ influence,
+        posterior=jacobian @ posterior[here] @ jacobian.T,
+    )
+    return joint, jacobian @ covariance[here] @ jacobian.T

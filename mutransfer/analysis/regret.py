@@ -47,12 +47,14 @@ class Regret:
     ci_high: float | None
 
 
-def regret(proxy: Optimum, target: Optimum, curve: Curve) -> Regret | None:
-    """The cost of the proxy's rate at the target, whose losses are `curve`; None unless both optima are interior."""
+def regret(proxy: Optimum, target: Optimum, curve: Curve, shift: Estimate | None = None) -> Regret | None:
+    """The cost of the proxy's rate at the target, whose losses are `curve`; None unless both optima are interior.
+
+    `shift` is that of log2 lr* from the target to the proxy; None: the two optima are taken one by one."""
     if not (proxy.interior and target.interior) or proxy.scale == target.scale:
         return None
-    shift = apart([proxy, target]).combination(np.array([1.0, -1.0])).interval
-    low, high = target.log2_lr + shift.ci_low, target.log2_lr + shift.ci_high
+    moved = (shift or apart([proxy, target]).combination(np.array([1.0, -1.0]))).interval
+    low, high = target.log2_lr + moved.ci_low, target.log2_lr + moved.ci_high
     at_proxy, *around = _excess(
         target, curve, np.array([proxy.log2_lr, *np.linspace(low, high, STEPS), np.clip(target.log2_lr, low, high)])
     )

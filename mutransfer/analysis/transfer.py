@@ -10,17 +10,18 @@ and of every arm   the sensitivity to the rate, the lowest unstable rate and the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
 import pandas as pd
 
 from mutransfer.analysis.band import Band, bands
 from mutransfer.analysis.curve import Array, curves
 from mutransfer.analysis.interval import Interval
 from mutransfer.analysis.leverage import Leverage, leverage
-from mutransfer.analysis.line import slopes
+from mutransfer.analysis.line import ALONE, combination, slopes, together
 from mutransfer.analysis.optimum import Optimum, optima
 from mutransfer.analysis.regret import Regret, regret
 from mutransfer.analysis.sensitivity import Sensitivity, lr_sensitivity
@@ -47,7 +48,10 @@ class ArmResult:
     """What its losses are measured in."""
     horizon: Horizon | None
     """What its rates were tuned for; None where the table does not say."""
+    estimator: str
+    """How the optima are estimated, joint or alone (`line.together`)."""
     optima: tuple[Optimum, ...]
+    """One estimate of each, which every other number here is of."""
     slopes: Mapping[str, Interval]
     """By dimension, d log2 lr* / d log2 size, where several vary with the others held; empty where the optima do not
     tell."""
@@ -142,12 +146,14 @@ def _analyze_arm(name: str, trials: Trials, tolerance: float, every: tuple[str, 
     measured = curves(trials)
     # An arm with one size of a dimension that varies in others has no slope along it.
     dimensions = varying(trials.scales) or every[:1]
-    found = optima(measured)
+    found, estimator = together(optima(measured))
     lines = {along: line.interval for along, line in slopes(found, dimensions).items()}
-    cost = regret(found[0], found[-1], measured[-1])
+    from_target = np.zeros(len(found))
+    from_target[0], from_target[-1] = 1.0, -1.0
+    cost = regret(found[0], found[-1], measured[-1], combination(from_target, found) if len(found) > 1 else None)
     verdict, why = judge(found, tolerance, dimensions), reason(found, tolerance, dimensions)
     unstable = tuple(lowest_unstable(curve) for curve in measured)
-    alone, notes = (dimensions[0] if len(dimensions) == 1 else None), list[str]()
+    alone, notes = (dimensions[0] if len(dimensions) == 1 else None), _of_estimates(found, estimator, dimensions)
     if alone is None:
         notes.append(
             "several dimensions vary: which size a slope rests on, how the lowest unstable rate moves, and what would "
@@ -170,6 +176,7 @@ def _analyze_arm(name: str, trials: Trials, tolerance: float, every: tuple[str, 
         parametrization=str(trials.frame["parametrization"].iloc[0]) if trials.has("parametrization") else None,
         unit=trials.unit,
         horizon=trials.horizon,
+        estimator=estimator,
         optima=found,
         slopes=lines,
         transfer_regret=cost,
@@ -185,6 +192,21 @@ def _analyze_arm(name: str, trials: Trials, tolerance: float, every: tuple[str, 
         settling=settle(found, trials, tolerance, alone) if alone is not None and verdict == INCONCLUSIVE else (),
         notes=tuple(notes),
     )
+
+
+def _of_estimates(optima: Sequence[Optimum], estimator: str, dimensions: Sequence[str]) -> list[str]:
+    """What a reader should know of how the optima are estimated."""
+    several = sum(optimum.interior for optimum in optima) > 1
+    if estimator == ALONE and several:
+        bare = [each.scale.describe(dimensions) for each in optima if each.interior and each.quartic is None]
+        why = f"no curve could be fitted at {', '.join(bare)}" if bare else "one fit of all curves does not converge"
+        return [f"each optimum is estimated from its own curve alone, because {why}"]
+    return [
+        f"{each.scale.describe(dimensions)}: its own curve alone puts the optimum at 2^{each.own.log2_lr:.2f}, where "
+        f"all curves together put it at 2^{each.log2_lr:.2f}: its curve may be of another shape"
+        for each in optima
+        if each.apart and each.own is not None
+    ]
 
 
 def _by_seed(trials: Trials, column: str) -> Array:

@@ -16,7 +16,7 @@ from mutransfer.config.schedule import ScheduleConfig
 from mutransfer.theory.optimizers import MOMENTA, OPTIMIZERS, OptimizerSpec
 
 SCHEMA = 1
-"""Version of the trial digest, the records and summary.json."""
+"""Version of the trial digest and the records."""
 
 DTYPES = ("float32", "bfloat16", "float64")
 DECAY_MODES = ("width_independent", "coupled", "lr_independent")

@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis.planted import HELD_OUT, SHARES, World, world
 from mutransfer.analysis.interval import Interval
-from mutransfer.analysis.line import slope
+from mutransfer.analysis.line import slope, together
 from mutransfer.analysis.optimum import optima
 from mutransfer.analysis.verdict import DOES_NOT_TRANSFER, TRANSFERS, judge
 
@@ -86,7 +86,7 @@ def study(
             factor=factor,
             wobble=WOBBLE * (repeat % 2),
         )
-        found = optima(planted.curves)
+        found, _ = together(optima(planted.curves))
         line = slope(found)
         verdict = judge(found, TOLERANCE)
         within = abs(planted.slope) <= TOLERANCE
