@@ -11,7 +11,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
@@ -20,8 +20,9 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from mutransfer.checks import one_of
-from mutransfer.config import PRESETS, ModelConfig, Range, SweepConfig
-from mutransfer.config.choices import IDLE, SEARCHES
+from mutransfer.config import DIMENSIONS, PRESETS, ModelConfig, Range, SweepConfig
+from mutransfer.config.scale import SWEPT
+from mutransfer.config.searches import SEARCHES
 from mutransfer.config.space import parse_range
 from mutransfer.manual import COMMANDS
 
@@ -55,23 +56,34 @@ def read_sweep(command: str, words: list[str]) -> SweepConfig:
 
         default, words = load_experiment(words[0]), words[1:]
     words = _spelled(words, SweepConfig)
-    config = parse(command, SweepConfig, words, default)
-    if config.axis != "width" and config.experiment == SweepConfig.experiment:
-        config = dataclasses.replace(config, experiment=f"{config.axis}_transfer")
     given = {word.partition("=")[0].replace("_", "-") for word in words}
+    default = _with_lists(default, given)
+    config = parse(command, SweepConfig, words, default)
+    if config.dimensions != ("width",) and config.experiment == SweepConfig.experiment:
+        config = dataclasses.replace(config, experiment=f"{'_'.join(config.dimensions)}_transfer")
     if "--seeds" in given and "--search" not in given and default.search == SweepConfig.search:
         # So many seeds of every rate are a grid: a bracket decides itself what it repeats.
         config = dataclasses.replace(config, search="grid")
     one_of("search", config.search, SEARCHES)
-    for option in sorted(given & {f"--{name.replace('_', '-')}" for name in IDLE[config.search]}):
-        if config.search == "bracket":
+    for option in sorted(given & {f"--{name.replace('_', '-')}" for name in SEARCHES[config.search].idle}):
+        if SEARCHES[config.search].adaptive:
             raise ValueError(
-                f"found {option} with --search bracket, which decides that itself; give --target-se, --budget"
+                f"found {option} with --search {config.search}, which decides that itself; give --target-se, --budget"
             )
         meant = ", as --seeds alone asks for" if "--search" not in given and "--seeds" in given else ""
         taker = "random" if option == "--n-trials" else "bracket"
         raise ValueError(f"found {option} with --search {config.search}{meant}; wanted --search {taker} for it")
     return config
+
+
+def _with_lists(default: SweepConfig, given: Set[str]) -> SweepConfig:
+    """The experiment's sweep where options list sizes: they take the place of its ladder, and of its one size."""
+    listed = [name for name in SWEPT if f"--{DIMENSIONS[name].sizes.replace('_', '-')}" in given]
+    if not listed:
+        return default
+    alone = {name: getattr(SweepConfig, name) for name in ("batch_size", "steps") if name in listed}
+    model = dataclasses.replace(default.model, depth=ModelConfig.depth) if "depth" in listed else default.model
+    return dataclasses.replace(default, ladder=(), model=model, **alone)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pytest
 from sweep.fake_training import CORPUS, Result
 
 from mutransfer import OptimizerConfig, SweepConfig, analyze, scale_batch
+from mutransfer.config import Scale
 from mutransfer.search.planned import PlannedTrial
 from mutransfer.sweep.plan import plan_trials
 from mutransfer.sweep.recording import make_record
@@ -40,9 +41,9 @@ def trials() -> Trials:
 
 
 def test_all_see_as_many_examples_and_adam_follows_the_rule() -> None:
-    usual = CONFIG.trial(CONFIG.arms[EXPERIMENT["BATCHES"].index(4)], 64, 0.1, 0)
+    usual = CONFIG.trial(CONFIG.arms[EXPERIMENT["BATCHES"].index(4)], Scale(64), 0.1, 0)
     for arm in CONFIG.arms:
-        trial = CONFIG.trial(arm, 64, 0.1, 0)
+        trial = CONFIG.trial(arm, Scale(64), 0.1, 0)
         assert trial.steps * trial.batch_size == usual.steps * usual.batch_size
         assert trial.schedule.warmup_steps(trial.steps) * trial.batch_size == 64
         adam = OptimizerConfig("adam")

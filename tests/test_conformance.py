@@ -34,7 +34,7 @@ from table import make_row, read_rows, to_entry, verdict, write_table
 
 from mutransfer import ModelConfig, SweepConfig
 from mutransfer.analysis import Curve, Optimum
-from mutransfer.config.scale import Scale
+from mutransfer.config import Scale, validate
 
 COMMITTED = Path(__file__).parent.parent / "results" / "conformance"
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -101,7 +101,7 @@ def test_a_measurement_belongs_to_its_settings_and_bounds() -> None:
 
 def test_the_sweeps_can_be_run_and_have_folders_of_their_own() -> None:
     for sweep in SWEEPS:
-        sweep.validate()
+        validate(sweep)
     assert len({sweep.experiment for sweep in SWEEPS}) == len(SWEEPS)
 
 

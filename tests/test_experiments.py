@@ -14,7 +14,7 @@ import pytest
 
 from mutransfer import Analysis, Result, SweepConfig, read_result, run_sweep
 from mutransfer.cli import main
-from mutransfer.config import Arm
+from mutransfer.config import Arm, Scale, validate
 from mutransfer.experiment import load_experiment
 from mutransfer.search.rounds import expect, group_by_cell, units
 from mutransfer.training.trainer import build, make_optimizer
@@ -28,7 +28,7 @@ CLAIM = re.compile(r"^(\d+) arms?, (about )?(\d+) trials, about \d+ minutes on t
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_an_experiment_is_valid_and_has_the_name_arms_and_trials_that_it_says(file: Path) -> None:
     config = load_experiment(str(file))
-    config.validate()
+    validate(config)
     assert config.experiment == file.stem
     claims = CLAIM.findall(runpy.run_path(str(file))["__doc__"])
     expected = [each for unit in units(config) for each in expect(unit, group_by_cell((), config)).values()]
@@ -43,7 +43,7 @@ def test_the_page_tells_its_answer(file: Path) -> None:
 
 def at_base_width(config: SweepConfig, arm: Arm) -> list[Any]:
     """The model and the optimizer of an arm at the base width, but for the order of groups."""
-    trial = config.trial(arm, config.base_width, 2**-6, 0)
+    trial = config.trial(arm, Scale(config.base_width), 2**-6, 0)
     built = build(trial, "cpu")
     rates = {
         id(parameter): (group["lr"], group["eps"], group["weight_decay"])

@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 from mutransfer import Corpus, ModelConfig, SweepConfig, TrialConfig, load_corpus
+from mutransfer.config import Scale
 from mutransfer.data import sample_batch
 from mutransfer.training import cohort as cohort_module
 from mutransfer.training.batches import draw_batches
@@ -49,7 +50,7 @@ OUT = Path("results/bench/cohort.json")
 def trials(size: int, width: int, model: ModelConfig, batch_size: int) -> list[TrialConfig]:
     """Four rates, and as many seeds as it takes."""
     config = SweepConfig(model=model, batch_size=batch_size, base_width=width)
-    return [config.trial(config.arms[1], width, 2.0 ** -(6 + place % 4), place // 4) for place in range(size)]
+    return [config.trial(config.arms[1], Scale(width), 2.0 ** -(6 + place % 4), place // 4) for place in range(size)]
 
 
 def time_step(corpus: Corpus, of: list[TrialConfig]) -> float:

@@ -22,6 +22,7 @@ import torch
 from ratios import ratio
 
 from mutransfer import Corpus, SweepConfig, load_corpus
+from mutransfer.config import Scale
 from mutransfer.training.batches import draw_batches
 from mutransfer.training.cohort import Cohort
 from mutransfer.training.trainer import start
@@ -41,7 +42,7 @@ def advance(cohort: Cohort, batches: Iterator[torch.Tensor], steps: int) -> floa
 def compare(corpus: Corpus, width: int) -> dict[str, Any]:
     steps = WARM + 1 + (ROUNDS + 1) * STEPS
     config = SweepConfig(steps=steps)
-    trial = config.trial(config.arms[1], width, 2**-8, 0)
+    trial = config.trial(config.arms[1], Scale(width), 2**-8, 0)
     runs = {
         mode: (start([trial], "cpu", mode=mode), draw_batches(corpus, [trial], range(steps), "cpu"))
         for mode in ("eager", "compiled")

@@ -21,7 +21,7 @@ import torch
 from plain_loop import train_plain
 
 from mutransfer import Corpus, ModelConfig, SweepConfig, TrialConfig
-from mutransfer.config import Execution
+from mutransfer.config import Execution, Scale
 from mutransfer.search.cost import training_flops
 from mutransfer.training.batches import draw_batches
 from mutransfer.training.execution import find_execution
@@ -97,7 +97,7 @@ def bench_rates(corpus: Corpus, device: str) -> dict[str, float]:
 
 def _trial(width: int, model: ModelConfig) -> TrialConfig:
     config = SweepConfig(model=model, steps=STEPS)
-    return config.trial(config.arms[1], width, 2**-8, 0)
+    return config.trial(config.arms[1], Scale(width), 2**-8, 0)
 
 
 def _way(trial: TrialConfig, corpus: Corpus, device: str, most: int, steps: int) -> Execution:

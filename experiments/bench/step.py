@@ -12,6 +12,7 @@ from plain_loop import train_plain
 from ratios import ratio
 
 from mutransfer import Corpus, SweepConfig
+from mutransfer.config import Scale
 from mutransfer.search.cost import training_flops
 from mutransfer.training.batches import draw_batches
 from mutransfer.training.trainer import start
@@ -24,7 +25,7 @@ PRODUCT = 1024
 def our_steps(corpus: Corpus, width: int) -> float:
     """Seconds of the trainer's own steps after the first, for all of them, as in the plain loop."""
     config = SweepConfig(steps=STEPS)
-    trial = config.trial(config.arms[1], width, 2**-7, 0)
+    trial = config.trial(config.arms[1], Scale(width), 2**-7, 0)
     cohort, losses, begin = start([trial], "cpu"), [], 0.0
     for tokens in draw_batches(corpus, [trial], range(STEPS), "cpu"):
         losses.append(cohort.advance(tokens))
@@ -53,7 +54,7 @@ def bench_step(corpus: Corpus) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for width in config.widths:
         ours, plain, shares = [], [], []
-        flops = training_flops(config.trial(config.arms[1], width, 2**-7, 0))
+        flops = training_flops(config.trial(config.arms[1], Scale(width), 2**-7, 0))
         for _ in range(ROUNDS + 1):
             ours.append(our_steps(corpus, width))
             plain.append(train_plain(data, width, STEPS, 2**-7, 0)[1])

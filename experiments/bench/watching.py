@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from mutransfer import Corpus, SweepConfig, load_corpus, sample_batch
+from mutransfer.config import Scale
 from mutransfer.toolbox.watch.watch import EVERY, Watch
 from mutransfer.training.trainer import build, make_optimizer, train_step
 
@@ -29,7 +30,7 @@ OUT = Path("results/bench/watching.json")
 def turns(corpus: Corpus, width: int) -> list[tuple[float, float, float]]:
     """CPU seconds of a plain, an unwatched and a watched step, turn by turn."""
     config = SweepConfig()
-    trial = config.trial(config.arms[1], width, 2**-8, 0)
+    trial = config.trial(config.arms[1], Scale(width), 2**-8, 0)
     built = build(trial, "cpu")
     optimizer, seen = make_optimizer(built, trial), list[Any]()
     watch = Watch(built.model, optimizer, every=2, sinks=[seen.append])  # of 0 and 1, step 0 is watched

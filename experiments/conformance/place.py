@@ -54,7 +54,11 @@ def reference(config: SweepConfig) -> Result | None:
     except ValueError as error:
         print(f"the reference result is not used: {error}", flush=True)
         return None
-    wanted = set(itertools.product((arm.name for arm in config.arms), config.sizes, config.lrs, range(config.seeds)))
+    wanted = set(
+        itertools.product(
+            (arm.name for arm in config.arms), (scale.width for scale in config.scales), config.lrs, range(config.seeds)
+        )
+    )
     found = {(record.arm, record.width, record.lr, record.seed) for record in result.records}
     here = load_corpus(config.data).fingerprint
     same = not differing_fields(result.config, config) and result.records[0].data_fingerprint == here

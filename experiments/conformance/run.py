@@ -18,7 +18,7 @@ from place import ROOT, Place
 from table import make_row, read_rows, verdict, write_table
 
 from mutransfer.checks import one_of
-from mutransfer.config.choices import EXECUTORS
+from mutransfer.config.validation import EXECUTORS
 from mutransfer.sweep.recording import installed_versions
 
 

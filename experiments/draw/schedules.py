@@ -17,6 +17,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from mutransfer import Arm, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
+from mutransfer.config import Scale
 from mutransfer.files import write_whole
 from mutransfer.optim import growth_at, momentum_fall, schedule_factor
 from mutransfer.report.files import png
@@ -94,7 +95,7 @@ def curves(title: str) -> dict[str, list[float]]:
 def growing(schedule: ScheduleConfig) -> TrialConfig:
     """A run under SGD whose batch grows in place of the schedule's decay."""
     sweep = SweepConfig(steps=STEPS, batch_size=BATCH, optimizer=OptimizerConfig("sgd"), schedule=schedule)
-    return dataclasses.replace(sweep.trial(Arm("mup", "mup"), 64, 1.0, 0), largest_batch=LARGEST)
+    return dataclasses.replace(sweep.trial(Arm("mup", "mup"), Scale(64), 1.0, 0), largest_batch=LARGEST)
 
 
 def figure() -> Figure:

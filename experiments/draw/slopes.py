@@ -13,7 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from mutransfer import Result, read_result
-from mutransfer.config import AXES, LOSSES
+from mutransfer.config import DIMENSIONS, LOSSES
 from mutransfer.files import write_whole
 from mutransfer.report.files import png, svg
 from mutransfer.report.style import FAINT, FULL_PAGE, THEME, literal
@@ -28,7 +28,7 @@ def slopes(result: Result) -> Figure:
     found = sorted(((loss, arm) for loss, arm in losses if loss is not None), key=lambda pair: -pair[0])
     arms = [arm for _, arm in found]
     rows = range(len(arms))
-    tolerance, word = result.config.tolerance, AXES[result.config.axis].word
+    tolerance, word = result.config.tolerance, DIMENSIONS[result.analysis.dimensions[0]].word
     with matplotlib.rc_context(THEME):
         drawn = Figure(figsize=(FULL_PAGE, 0.3 * len(arms) + 1.2), layout="constrained")
         left, right = drawn.subplots(1, 2, sharey=True, width_ratios=(2, 1))
@@ -41,7 +41,8 @@ def slopes(result: Result) -> Figure:
         left.set_yticks(rows, [literal(arm.arm) for arm in arms])
         left.set(xlabel=f"octaves of best rate per doubling of {word}, 95%", xlim=(-WIDEST, WIDEST))
         right.set_xlabel(
-            f"best loss at {word} {arms[0].optima[-1].scale[result.config.axis]} ({LOSSES[result.config.loss]})"
+            f"best loss at {arms[0].optima[-1].scale.describe(result.analysis.dimensions)} "
+            f"({LOSSES[result.config.loss]})"
         )
     return drawn
 

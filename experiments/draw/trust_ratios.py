@@ -21,6 +21,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mutransfer import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, load_corpus
+from mutransfer.config import Scale
 from mutransfer.files import write_whole
 from mutransfer.report.files import png
 from mutransfer.report.style import FULL_PAGE, THEME, size_axis
@@ -63,8 +64,11 @@ def measure() -> Iterator[dict[str, object]]:
     corpus = load_corpus(SWEEP.data)
     for width in WIDTHS:
         for seed in range(SEEDS):
-            trial = SWEEP.trial(Arm("sp", "sp"), width, LR * WIDTHS[0] / width, seed)
-            built, table3 = build(trial, "cpu"), build(SWEEP.trial(Arm("mup", "mup_table3"), width, 1.0, seed), "cpu")
+            trial = SWEEP.trial(Arm("sp", "sp"), Scale(width), LR * WIDTHS[0] / width, seed)
+            built, table3 = (
+                build(trial, "cpu"),
+                build(SWEEP.trial(Arm("mup", "mup_table3"), Scale(width), 1.0, seed), "cpu"),
+            )
             names = {id(weight): name for name, weight in table3.model.named_parameters()}
             mup = {
                 (name, names[id(weight)]): group["lr_mult"]

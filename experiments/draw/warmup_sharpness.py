@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 
 from mutransfer import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, load_corpus
+from mutransfer.config import Scale
 from mutransfer.files import write_whole
 from mutransfer.report.files import png
 from mutransfer.toolbox.sharpness.figure import sharpness
@@ -45,7 +46,7 @@ def main() -> None:
         for warmup in WARMUPS:
             sweep = dataclasses.replace(SWEEP, schedule=ScheduleConfig("constant", warmup=float(warmup)))
             for seed in range(SEEDS):
-                trial = sweep.trial(Arm("sp", "sp"), 32, 2.0**log2_lr, seed)
+                trial = sweep.trial(Arm("sp", "sp"), Scale(32), 2.0**log2_lr, seed)
                 rows += [
                     {
                         "panel": f"lr 2^{log2_lr}",

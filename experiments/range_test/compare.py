@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mutransfer import Result, load_corpus, read_result
+from mutransfer.config import Scale
 from mutransfer.files import write_whole
 from mutransfer.report.files import png
 from mutransfer.toolbox.range_test.figure import RangePanel, range_tests
@@ -53,7 +54,7 @@ def measure(result: Result) -> Tests:
     tests = {}
     for arm in result.config.arms:
         for width in result.config.widths:
-            trial = result.config.trial(arm, width, 1.0, 0)
+            trial = result.config.trial(arm, Scale(width), 1.0, 0)
             tests[arm.name, width] = range_test_trial(trial, corpus, "cpu", ramp=Ramp(), seeds=SEEDS)
     return tests
 

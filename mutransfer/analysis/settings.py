@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from mutransfer.config import AXES, Arm, Range, SweepConfig
+from mutransfer.config import Arm, Range, SweepConfig
 from mutransfer.trials.records import Record, values_of
 
 SHORTLIST = 3
@@ -108,11 +108,9 @@ def to_confirm(config: SweepConfig, settings: pd.DataFrame, count: int = SHORTLI
         arms.append(Arm(f"{arm.name} {place}", arm.parametrization, (*own, *found, ("lrs", lrs))))
     if not arms:
         return None
-    (size,) = config.sizes
-    sizes: dict[str, Any] = {AXES[config.axis].sizes: tuple(size * times for times in GROWTH)}
+    (scale,), along = config.scales, config.dimensions[0]
     return dataclasses.replace(
-        config,
-        **sizes,
+        config.with_scales([scale.replace(**{along: scale[along] * times}) for times in GROWTH]),
         experiment=f"{config.experiment}_confirmed",
         out=None if config.out is None else f"{config.out.rstrip('/')}_confirmed",
         parametrizations=(),

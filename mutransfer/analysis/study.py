@@ -13,12 +13,12 @@ import pandas as pd
 from mutransfer.analysis.line import located
 from mutransfer.analysis.optimum import Optimum
 from mutransfer.analysis.pooled import Located
-from mutransfer.config.choices import SEARCHES
+from mutransfer.config.searches import SEARCHES
 from mutransfer.trials.table import Trials
 
-GRID = SEARCHES[0]
+GRID = next(name for name, kind in SEARCHES.items() if not kind.drawn)
 """The search that takes the rates it is given; the others draw them."""
-BRACKET = SEARCHES[-1]
+BRACKET = next(name for name, kind in SEARCHES.items() if kind.adaptive)
 """The search that repeats seeds until the slope is known as well as wanted."""
 BRACKET_SEEDS = 2
 """Its trials count as so many seeds in a plan, which may have more of them: it runs others at every rate."""
@@ -85,7 +85,8 @@ def study_of(optima: Sequence[Optimum], table: Trials, tolerance: float, axis: s
     """The study of an arm, along the one dimension that varies in it. Of trials of several searches it is
     about those of the last in SEARCHES; a bracket goes on from those of any search."""
     trials = table.frame
-    searches = [search for search in SEARCHES[1:] if (trials.filter(items=["search"]) == search).any(axis=None)]
+    recorded = set(trials["search"]) if "search" in trials.columns else set()
+    searches = [search for search in SEARCHES if search != GRID and search in recorded]
     if searches and searches[-1] != BRACKET:
         trials = trials[trials["search"] == searches[-1]]
     interior = [optimum for optimum in optima if optimum.interior]

@@ -10,13 +10,13 @@ from pathlib import Path
 import tyro
 
 from mutransfer.arguments import parse, typed_command
-from mutransfer.config import AXES
+from mutransfer.config.scale import SWEPT
 from mutransfer.terminal import open_console
 
 
 @dataclass(frozen=True)
 class ConfirmArguments:
-    """Arguments of confirm. One of width, depth, batch_size and steps is given: what the sweep of the result varies."""
+    """Arguments of confirm. Of width, depth, batch_size and steps those are given that the result's sweep varies."""
 
     result: tyro.conf.Positional[str]
     """A result folder, such as results/width_transfer."""
@@ -43,9 +43,9 @@ class ConfirmArguments:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The size asked for, by its axis; more than one, or none, where the user gave so."""
-        given = {axis: getattr(self, axis) for axis in AXES}
-        return {axis: size for axis, size in given.items() if size is not None}
+        """The sizes asked for, by dimension."""
+        given = {name: getattr(self, name) for name in SWEPT}
+        return {name: size for name, size in given.items() if size is not None}
 
 
 def run(words: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mutransfer.arguments import read_sweep
-from mutransfer.config import AXES
+from mutransfer.config import DIMENSIONS, validate
 from mutransfer.terminal import open_console
 
 
@@ -21,7 +21,7 @@ def run(words: list[str]) -> None:
     from mutransfer.trials import records
 
     config = read_sweep("plan", words)
-    config.validate()
+    validate(config)
     corpus = load_corpus(config.data)
     corpus.check(config.model.context, config.model.vocab)
     device, slots = local_device(config.device, config.gpus_per_trial), local_slots(config)
@@ -31,10 +31,13 @@ def run(words: list[str]) -> None:
     recorded = records.read(folder.records) if stored is not None and folder.records.exists() else []
     timings = time_trials(config, corpus, device, train_trials)
     planned = estimate(config, timings, slots, recorded)
-    table = Table("arm", AXES[config.axis].word, "trials", "parameters", "FLOPs", "time, one by one")
+    table = Table(
+        "arm", *(DIMENSIONS[name].word for name in planned.along), "trials", "parameters", "FLOPs", "time, one by one"
+    )
     for row in planned.rows:
         seconds = format_seconds(row.seconds) if row.seconds is not None else "not timed"
-        table.add_row(row.arm, str(row.size), str(row.trials), f"{row.params:,}", f"{row.flops:.2e}", seconds)
+        sizes = [f"{row.scale[name]:.15g}" for name in planned.along]
+        table.add_row(row.arm, *sizes, str(row.trials), f"{row.params:,}", f"{row.flops:.2e}", seconds)
     open_console().print(table)
     total = format_seconds(planned.seconds) if planned.seconds is not None else "not timed"
     trials = f"{planned.trials} trials"

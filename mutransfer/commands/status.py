@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mutransfer.arguments import ResultArguments, parse
-from mutransfer.config import AXES
+from mutransfer.config import DIMENSIONS
 from mutransfer.terminal import open_console
 
 
@@ -17,9 +17,10 @@ def run(words: list[str]) -> None:
     from mutransfer.sweep.status import status as read_status
 
     found = read_status(Path(parse("status", ResultArguments, words).result))
-    table = Table("arm", AXES[found.axis].word, "done", "diverged", "to run")
+    table = Table("arm", *(DIMENSIONS[name].word for name in found.along), "done", "diverged", "to run")
     for cell in found.cells:
-        table.add_row(cell.arm, str(cell.size), str(cell.done), str(cell.diverged), str(cell.to_run))
+        sizes = [f"{cell.scale[name]:.15g}" for name in found.along]
+        table.add_row(cell.arm, *sizes, str(cell.done), str(cell.diverged), str(cell.to_run))
     open_console().print(table)
     about = "about " if found.searches else ""
     parts = [

@@ -1,45 +1,12 @@
-"""One line of a comparison, and what a sweep can vary."""
+"""One line of a comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from mutransfer.checks import one_of
 from mutransfer.theory.parametrizations import TABLES
-
-
-class Axis(NamedTuple):
-    """What a sweep varies beside rate and seed: the field that lists its sizes, and the words for one and several."""
-
-    sizes: str
-    word: str
-    words: str
-
-
-AXES: Mapping[str, Axis] = {
-    "width": Axis("widths", "width", "widths"),
-    "depth": Axis("depths", "depth", "depths"),
-    "batch_size": Axis("batch_sizes", "batch size", "batch sizes"),
-    "steps": Axis("step_counts", "number of steps", "numbers of steps"),
-}
-"""By the name of the record's column."""
-
-
-def one_size(sizes: Mapping[str, int], axis: str) -> int:
-    """The size that a command line gives along an axis. Raises ValueError where it gives none, or another axis'."""
-    option = _option(axis)
-    if not sizes:
-        raise ValueError(f"found no size to train; wanted one: give {option}")
-    if list(sizes) != [axis]:
-        given = " and ".join(map(_option, sizes))
-        raise ValueError(f"found {given} for a sweep of {AXES[axis].words}; wanted {option} alone")
-    return sizes[axis]
-
-
-def _option(axis: str) -> str:
-    return f"--{axis.replace('_', '-')}"
 
 
 @dataclass(frozen=True)

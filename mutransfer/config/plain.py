@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mutransfer.config.arm import Arm
+from mutransfer.config.scale import DIMENSIONS
 from mutransfer.config.schedule import ScheduleConfig
 from mutransfer.config.sweep import EXTENSIONS, PARTS, RESOURCES, SweepConfig
 from mutransfer.config.trial import TrialConfig
@@ -36,9 +37,10 @@ def _frozen(arm: Arm) -> Arm:
 
 
 def differing_fields(found: SweepConfig, wanted: SweepConfig) -> list[str]:
-    """Dotted names of the fields in which a sweep that there is and one that is wanted differ, beyond resources and
-    extensions."""
-    free = {*RESOURCES, *EXTENSIONS, "model.width"}
+    """Dotted names of the fields in which a sweep that there is and one that is wanted differ, beyond resources,
+    extensions, and the one size of a dimension that the other lists."""
+    listed = {DIMENSIONS[name].field for name in {*found.listed, *wanted.listed}}
+    free = {*RESOURCES, *EXTENSIONS, "model.width", *listed}
     if all(_floor(found, arm) == _floor(wanted, arm) for arm in found.arms):
         free.add("schedule.floor")
     flat, other = flatten(to_json(found)), flatten(to_json(wanted))

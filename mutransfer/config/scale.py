@@ -31,6 +31,10 @@ DIMENSIONS: Mapping[str, Dimension] = {
 Tables that others made may know parameters in place of width and depth, and tokens in place of steps."""
 
 
+SWEPT = tuple(name for name, dimension in DIMENSIONS.items() if dimension.sizes)
+"""The dimensions that our own sweeps vary."""
+
+
 @dataclass(frozen=True, order=True)
 class Scale:
     """How large a run is. `batch_size` is in sequences (in the units of its column where others made the table),

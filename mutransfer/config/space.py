@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mutransfer.checks import of_its_types, one_of, several
-from mutransfer.config.arm import AXES
-
-if TYPE_CHECKING:
-    from mutransfer.config.sweep import SweepConfig
-
-SAMPLED = ("random", "tpe", "gp")
-"""Searches that draw what they try, and so can search several hyperparameters at once."""
-
-ROUND = 4
-"""Rates or settings that TPE and the Gaussian process propose at once: few enough to learn from, enough to keep several
-slots busy. It is also how many settings halving compares, which drops half of them twice."""
-
-PRUNES = ("none", "halving")
+from mutransfer.checks import of_its_types, one_of
 
 SEARCHABLE = (
     "z_loss",
@@ -99,49 +85,3 @@ def parse_range(text: str) -> Range:
         ) from None
     found.validate()
     return found
-
-
-def validate_space(config: SweepConfig) -> None:
-    """Raises ValueError on a sweep whose space cannot be searched: its ends are tried one by one in every arm."""
-    for each in config.space:
-        each.validate()
-    several("space", tuple(each.name for each in config.space))
-    if config.search not in SAMPLED:
-        raise ValueError(
-            f"found a space with search {config.search}, which tries rates alone; wanted one of {', '.join(SAMPLED)}: "
-            "give --search"
-        )
-    if len(config.sizes) > 1:
-        raise ValueError(
-            f"found a space with {len(config.sizes)} {AXES[config.axis].words}; wanted one, the proxy's: give "
-            f"--{AXES[config.axis].sizes.replace('_', '-')}"
-        )
-    for arm in config.arms:
-        twice = {name for name, _ in arm.changes} & {each.name for each in config.space}
-        if twice:
-            raise ValueError(f"found {min(twice)} in arm {arm.name} and in the space; wanted it once: leave one out")
-        for name, value in ((each.name, end) for each in config.space for end in (each.low, each.high)):
-            at_end = dataclasses.replace(arm, changes=(*arm.changes, (name, value)))
-            try:
-                dataclasses.replace(config.for_arm(at_end), space=(), prune="none").validate()
-            except ValueError as error:
-                raise ValueError(f"at the end {value:g} of {name}: {error}") from None
-
-
-def validate_pruning(config: SweepConfig) -> None:
-    """Raises ValueError on a sweep whose trials cannot be pruned, or must not be."""
-    if not config.space:
-        raise ValueError(
-            f"found prune {config.prune} with search {config.search} over the rate alone, whose optimum it would bias: "
-            "early losses favour larger rates; wanted a search over several hyperparameters: give --space, or leave "
-            "--prune out"
-        )
-    if config.n_trials % ROUND:
-        raise ValueError(
-            f"found n_trials {config.n_trials} with prune {config.prune}, which compares {ROUND} settings at a time; "
-            f"wanted a multiple of {ROUND}: give --n-trials {-(-config.n_trials // ROUND) * ROUND}"
-        )
-    for arm in config.arms:
-        steps = config.for_arm(arm).at(config.sizes[0]).steps
-        if steps < ROUND:
-            raise ValueError(f"found {steps} steps with prune {config.prune}; wanted {ROUND} or more: raise steps")

@@ -1,19 +1,20 @@
-"""A whole sweep, and the training run it makes at each (arm, width, rate, seed). Every default stands here, once."""
+"""A whole sweep, and the training run it makes at each (arm, scale, learning rate, seed). Every default stands here,
+once; what cannot be run is refused by `validate` (validation.py)."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
-from mutransfer.checks import of_its_types
-from mutransfer.config.arm import AXES, Arm, plain_name
-from mutransfer.config.choices import validate_choices
-from mutransfer.config.combinations import validate_combinations
+from mutransfer.config.arm import Arm
 from mutransfer.config.model import ModelConfig
+from mutransfer.config.scale import DIMENSIONS, SWEPT, Scale, varying
 from mutransfer.config.schedule import ScheduleConfig
-from mutransfer.config.space import Range, validate_pruning, validate_space
+from mutransfer.config.space import Range
 from mutransfer.config.trial import InitConfig, OptimizerConfig, TrialConfig
 
 PARTS: Mapping[str, type] = {
@@ -30,7 +31,7 @@ CHANGEABLE = ("lrs", "base_width", "base_depth", "steps", "batch_size", "loss", 
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """A sweep of the learning rate over widths. The defaults are the project's default width study."""
+    """A sweep of the learning rate over scales. The defaults are the project's default width study."""
 
     experiment: str = "width_transfer"
     """Name of the sweep, and of its folder under results/."""
@@ -41,11 +42,14 @@ class SweepConfig:
     widths: tuple[int, ...] = (32, 64, 128, 256)
     """Widths to train; the smallest is the proxy, the largest the target."""
     depths: tuple[int, ...] = ()
-    """Depths to train, all at one width: the rate is then swept across depth."""
+    """Depths to train, each at every width."""
     batch_sizes: tuple[int, ...] = ()
-    """Batch sizes to train with, all at one width: the rate is then swept across batch size."""
+    """Batch sizes to train with, each at every width and depth."""
     step_counts: tuple[int, ...] = ()
-    """Numbers of steps to train for, all at one width: the rate is then swept across them."""
+    """Numbers of steps to train for, each at every width, depth and batch size."""
+    ladder: tuple[Scale, ...] = ()
+    """In place of these lists, the scales to train one by one, given in an experiment file:
+    (Scale(width=64, steps=150), Scale(width=128, steps=600)). What they leave out the rest of this config says."""
     lrs: tuple[float, ...] = tuple(2.0**e for e in range(-11, -3))
     """Peak learning rates of the grid; every other search tries rates between the smallest and the largest."""
     space: tuple[Range, ...] = ()
@@ -120,15 +124,25 @@ class SweepConfig:
         return (*(Arm(name, name) for name in self.parametrizations), *self.variants)
 
     @property
-    def axis(self) -> str:
-        """What varies beside rate and seed, a key of AXES: width unless another one's sizes are given."""
-        return next((name for name in AXES if name != "width" and getattr(self, AXES[name].sizes)), "width")
+    def listed(self) -> tuple[str, ...]:
+        """The dimensions whose sizes it lists; of the others it has one size."""
+        if self.ladder:
+            return tuple(name for name in DIMENSIONS if any(getattr(scale, name) is not None for scale in self.ladder))
+        return tuple(name for name in SWEPT if getattr(self, DIMENSIONS[name].sizes))
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        """The sizes along the axis."""
-        found: tuple[int, ...] = getattr(self, AXES[self.axis].sizes)
-        return found
+    def scales(self) -> tuple[Scale, ...]:
+        """The scales that it trains, along the dimensions that it lists."""
+        if self.ladder:
+            return tuple(self.whole(scale).only(self.listed) for scale in self.ladder)
+        sizes = [getattr(self, DIMENSIONS[name].sizes) for name in self.listed]
+        return tuple(Scale(**dict(zip(self.listed, each, strict=True))) for each in product(*sizes))
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The dimensions that it is about, at least one: those that vary, or where none does those that it lists beside
+        the width, or the width."""
+        return varying(self.scales) or tuple(name for name in self.listed if name != "width") or ("width",)
 
     @property
     def folder(self) -> str:
@@ -140,9 +154,10 @@ class SweepConfig:
         changed = self
         for name, value in arm.changes:
             part, dot, field_name = name.partition(".")
-            if name in (self.axis, f"model.{self.axis}"):
+            if name in [DIMENSIONS[listed].field for listed in self.listed]:
                 raise ValueError(
-                    f"found the change {name} in arm {arm.name} of a sweep along {self.axis}; leave it out"
+                    f"expected no change of {name} in arm {arm.name}, of which the sweep lists sizes, got {value}; "
+                    "leave it out"
                 )
             names = {field.name for field in dataclasses.fields(PARTS[part])} if part in PARTS else set()
             if field_name not in names if dot else name not in CHANGEABLE:
@@ -155,18 +170,34 @@ class SweepConfig:
             changed = dataclasses.replace(changed, **{part: value})
         return dataclasses.replace(changed, parametrizations=(), variants=(Arm(arm.name, arm.parametrization),))
 
-    def at(self, size: int) -> SweepConfig:
-        """This sweep at one size along its axis."""
-        changes: dict[str, Any] = {AXES[self.axis].sizes: (size,)}
-        if self.axis == "depth":
-            changes["model"] = dataclasses.replace(self.model, depth=size)
-        elif self.axis != "width":
-            changes[self.axis] = size
-        return dataclasses.replace(self, **changes)
+    def whole(self, scale: Scale) -> Scale:
+        """A scale along all dimensions that sweeps vary: what it leaves out is as the rest of this config says."""
+        own = Scale(self.widths[0], self.model.depth, self.batch_size, self.steps)
+        return own.replace(**{name: scale[name] for name in scale.known})
 
-    def trial(self, arm: Arm, size: int, lr: float, seed: int, others: Sequence[float] = ()) -> TrialConfig:
+    def at(self, scale: Scale) -> SweepConfig:
+        """This sweep at one scale; what that leaves out is as the rest of this config says."""
+        width, depth, batch_size, steps = (int(self.whole(scale)[name]) for name in SWEPT)
+        model = dataclasses.replace(self.model, depth=depth)
+        return dataclasses.replace(self, **_NO_LISTS, widths=(width,), model=model, batch_size=batch_size, steps=steps)
+
+    def with_scales(self, scales: Sequence[Scale]) -> SweepConfig:
+        """This sweep over other scales, which know the same dimensions as each other: by lists where they are all
+        combinations of some sizes, else by a ladder."""
+        listed = scales[0].known
+        sizes = {name: tuple(dict.fromkeys(scale[name] for scale in scales)) for name in listed}
+        lists: dict[str, Any] = {DIMENSIONS[name].sizes: each for name, each in sizes.items()}
+        alone: dict[str, Any] = {name: getattr(SweepConfig, name) for name in ("batch_size", "steps") if name in listed}
+        if "depth" in listed:
+            alone["model"] = dataclasses.replace(self.model, depth=ModelConfig.depth)
+        if len(scales) == math.prod(map(len, sizes.values())):
+            return dataclasses.replace(self, **_NO_LISTS | lists | alone)
+        alone["widths"] = SweepConfig.widths if "width" in listed else self.widths
+        return dataclasses.replace(self, **_NO_LISTS | alone | {"ladder": tuple(scales)})
+
+    def trial(self, arm: Arm, scale: Scale, lr: float, seed: int, others: Sequence[float] = ()) -> TrialConfig:
         """The config of one training run of this sweep; `others` are values of its `space`, in its order."""
-        run = self.for_arm(self.with_values(arm, others) if others else arm).at(size)
+        run = self.for_arm(self.with_values(arm, others) if others else arm).at(scale)
         return TrialConfig(
             parametrization=arm.parametrization,
             lr=float(lr),
@@ -192,44 +223,15 @@ class SweepConfig:
         values = tuple((each.name, value) for each, value in zip(self.space, others, strict=True))
         return dataclasses.replace(arm, changes=(*arm.changes, *values))
 
-    def validate(self) -> None:
-        """Raises ValueError, in one line, on what cannot be run."""
-        of_its_types("", self)
-        if self.out == "":
-            raise ValueError("found an empty out; wanted a folder")
-        if not plain_name(self.experiment):
-            raise ValueError(f"found experiment {self.experiment!r}; wanted a plain name, without a slash: rename it")
-        for arm in self.arms:
-            arm.validate()
-        validate_choices(self)
-        trained: dict[TrialConfig, str] = {}
-        for arm in self.arms:
-            trial = self.trial(arm, self.sizes[0], self.lrs[0], 0)
-            if trial in trained:
-                raise ValueError(f"found arms {trained[trial]} and {arm.name} alike; wanted a difference: remove one")
-            trained[trial] = arm.name
-            if arm.changes:
-                changed = self.for_arm(arm)
-                try:
-                    changed.validate()
-                except ValueError as error:
-                    raise ValueError(f"in arm {arm.name}: {error}") from None
-        if self.space:
-            validate_space(self)
-        if self.prune != "none":
-            validate_pruning(self)
-        self.init.validate()
-        self.optimizer.validate()
-        self.schedule.validate()
-        for size in self.sizes:
-            validate_combinations(self.at(size))
 
+_NO_LISTS: dict[str, Any] = {**{DIMENSIONS[name].sizes: () for name in SWEPT if name != "width"}, "ladder": ()}
 
 RESOURCES = ("executor", "device", "gpus_per_trial", "cohort_size", "execution", "out")
 """Fields of a SweepConfig that decide where trials run, not what they are."""
 
 EXTENSIONS = (
-    *(axis.sizes for axis in AXES.values()),
+    *(DIMENSIONS[name].sizes for name in SWEPT),
+    "ladder",
     "lrs",
     "seeds",
     "parametrizations",

@@ -65,7 +65,8 @@ def group_totals(model: nn.Module, rules: Mapping[str, ParamRule], lr: float) ->
 
 def difference(explained: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     """The parameters to which two parametrizations of one model do not do the same, with the columns in which they
-    differ side by side; empty where they are one. Takes both tables' names, each with what `Parametrized.explain` gives."""
+    differ side by side; empty where they are one. Takes both names, each with what `Parametrized.explain`
+    gives."""
     labels, frames = [name for name, _ in explained], [frame.set_index("parameter") for _, frame in explained]
     names = frames[0].index.union(frames[1].index, sort=False)
     both = [frame.reindex(names) for frame in frames]

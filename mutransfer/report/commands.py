@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mutransfer.analysis import Analysis
-from mutransfer.config.choices import IDLE
+from mutransfer.config.scale import Scale
+from mutransfer.config.searches import SEARCHES
 
 
 class Step(NamedTuple):
@@ -17,9 +18,12 @@ class Step(NamedTuple):
     command: str
 
 
-def confirm_command(analysis: Analysis, folder: str, arm: str, size: float) -> str:
-    """The command that trains an arm at a size at the proxy's rate, half and double; `folder` as a user names it."""
-    words = ["mutransfer", "confirm", folder, f"--{analysis.dimensions[0].replace('_', '-')}", f"{size:.15g}"]
+def confirm_command(analysis: Analysis, folder: str, arm: str, scale: Scale) -> str:
+    """The command that trains an arm at a scale, of the dimensions that varied, at the proxy's rate, half and double;
+    `folder` as a user names it."""
+    words = ["mutransfer", "confirm", folder]
+    for name in analysis.dimensions:
+        words += [f"--{name.replace('_', '-')}", f"{scale[name]:.15g}"]
     return shlex.join([*words, *(["--arm", arm] if len(analysis.arms) > 1 else [])])
 
 
@@ -45,7 +49,7 @@ def settling_step(arm: str, what: str, flags: Sequence[str], command: str, confi
     again = {_name(option) for option in free}
     for name, *values in free:
         if name == "--search":  # it would not take what belonged to another one
-            again |= {f"--{field.replace('_', '-')}" for field in IDLE[values[0]]}
+            again |= {f"--{field.replace('_', '-')}" for field in SEARCHES[values[0]].idle}
     kept = [option for option in stored if _name(option) not in again]
     return Step(what, shlex.join(word for option in (*kept, *free) for word in option))
 

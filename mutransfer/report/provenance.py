@@ -12,7 +12,8 @@ class FailedTrial:
     """A trial that ended in an error: it has no result, and runs again."""
 
     arm: str
-    size: int
+    scale: str
+    """Its sizes in words, as "width 64"."""
     lr: float
     seed: int
     error: str

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from mutransfer.analysis.settings import pruning_warning, ranges
-from mutransfer.config import AXES, LOSSES, SweepConfig
+from mutransfer.config import LOSSES, SweepConfig
 from mutransfer.report.files import svg
 from mutransfer.report.page import inline, render_page
 from mutransfer.report.provenance import Provenance
@@ -37,8 +37,7 @@ def render_search(
     searched = ranges(config)
     values = {
         "experiment": config.experiment,
-        "axis": AXES[config.axis],
-        "size": config.sizes[0],
+        "scale": config.scales[0].describe(config.dimensions),
         "ranges": searched,
         "importance_columns": [f"#{each.name}" for each in searched],
         "unit": f"{LOSSES[config.loss]} per token",

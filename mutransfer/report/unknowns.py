@@ -11,7 +11,7 @@ from mutransfer.analysis import Analysis, ArmResult, Horizon, Trials
 from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.analysis.noise import single_seed_note
 from mutransfer.analysis.verdict import INCONCLUSIVE, TRANSFERS
-from mutransfer.config.scale import DIMENSIONS
+from mutransfer.config.scale import DIMENSIONS, Scale
 from mutransfer.report.commands import confirm_command
 
 
@@ -45,13 +45,17 @@ def unknowns(
             text=text,
             commands=tuple(
                 # Twice as far as was measured.
-                confirm_command(analysis, folder, result.arm, 2 * result.optima[-1].scale[axis])
+                confirm_command(analysis, folder, result.arm, _doubled(analysis, result.optima[-1].scale))
                 for result in results
                 if result.verdict == TRANSFERS and not confirmed[result.arm]
             ),
         )
         for text, results in found.items()
     )
+
+
+def _doubled(analysis: Analysis, scale: Scale) -> Scale:
+    return scale.replace(**{name: 2 * scale[name] for name in analysis.dimensions})
 
 
 def single_seed(trials: Trials) -> str | None:

@@ -76,11 +76,11 @@ def expect_trials(unit: Unit, histories: Histories) -> dict[Cell, Expected]:
     to_come = _expect_further(task, seen, left)
     for cell in _cheapest_first(unit):
         asked = sum(other == cell for other, _ in proposed)
-        about = max(to_come[cell.size], asked)
+        about = max(to_come[_size(cell)], asked)
         # As if all that is left were spent on the cheapest sizes.
         room = MOST_RATES * MOST_SEEDS - len(histories[cell.key])
-        most = max(min(room, math.floor(left / task.price(cell.size) + CLOSE)), 0)
-        left -= most * task.price(cell.size)
+        most = max(min(room, math.floor(left / task.price(_size(cell)) + CLOSE)), 0)
+        left -= most * task.price(_size(cell))
         found[cell] = Expected(about, max(about, most))
     return found
 
@@ -115,6 +115,10 @@ def look_back(unit: Unit, histories: Histories) -> Searched:
 
 def check_budget(unit: Unit) -> None:
     """Raises ValueError where the budget does not buy the first rates."""
+    if len(unit.cells[0].along) > 1:
+        raise ValueError(
+            f"expected one dimension for search bracket, got {', '.join(unit.cells[0].along)}; give --search grid"
+        )
     task = _task(unit)
     first = sum(task.price(ask.size) for ask in next_round(replace(task, budget=math.inf), {}))
     if first > task.budget:
@@ -128,7 +132,7 @@ def _missing(
     unit: Unit, known: Mapping[Cell, Sequence[Observation]], recorded: Mapping[Cell, Sequence[Observation]], number: int
 ) -> list[tuple[Cell, Point]]:
     """What is asked for by what is known, and not recorded."""
-    cells = {cell.size: cell for cell in unit.cells}
+    cells = {_size(cell): cell for cell in unit.cells}
     rates = {math.log2(seen.lr): seen.lr for each in recorded.values() for seen in each}
     done = {(cell, seen.lr, seen.seed) for cell, each in recorded.items() for seen in each}
     asked = [
@@ -141,7 +145,7 @@ def _missing(
 
 def _seen(known: Mapping[Cell, Sequence[Observation]]) -> dict[int, Losses]:
     return {
-        cell.size: {
+        _size(cell): {
             (math.log2(seen.lr), seen.seed): math.inf if seen.loss >= DIVERGED_LOSS else seen.loss
             for seen in sorted(each)
         }
@@ -151,16 +155,20 @@ def _seen(known: Mapping[Cell, Sequence[Observation]]) -> dict[int, Losses]:
 
 
 def _cheapest_first(unit: Unit) -> list[Cell]:
-    return sorted(unit.cells, key=lambda cell: (cell_flops(unit.config, cell), cell.size))
+    return sorted(unit.cells, key=lambda cell: (cell_flops(unit.config, cell), _size(cell)))
 
 
 def _task(unit: Unit) -> Task:
     config, ordered = unit.config, _cheapest_first(unit)
     return Task(
-        sizes=tuple(cell.size for cell in ordered),
+        sizes=tuple(_size(cell) for cell in ordered),
         costs=tuple(cell_flops(config, cell) for cell in ordered),
         low=math.log2(min(config.lrs)),
         high=math.log2(max(config.lrs)),
         target_se=config.target_se,
         budget=config.budget,
     )
+
+
+def _size(cell: Cell) -> int:
+    return int(cell.scale[cell.along[0]])

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from mutransfer.config import AXES, Arm, SweepConfig, TrialConfig
+from mutransfer.config import Arm, Scale, SweepConfig, TrialConfig
 from mutransfer.search.cost import training_flops
+
+Key = tuple[str, Scale]
+"""The name of an arm and a whole scale (`SweepConfig.whole`), by which records are grouped."""
 
 
 class Cell(NamedTuple):
-    """What one study is about: an arm at one size along the sweep's axis."""
+    """What one study is about: an arm at one whole scale, named along the dimensions of its sweep."""
 
     arm: Arm
-    axis: str
-    size: int
+    scale: Scale
+    along: tuple[str, ...]
 
     @property
-    def key(self) -> tuple[str, int]:
-        """The arm's name and the size, by which records are grouped."""
-        return self.arm.name, self.size
+    def key(self) -> Key:
+        """By which records are grouped."""
+        return self.arm.name, self.scale
 
     @property
     def study(self) -> str:
         """The study's name."""
-        return study_name(self.arm.name, self.axis, self.size)
+        return study_name(self.arm.name, self.scale, self.along)
 
     def __str__(self) -> str:
-        return f"{self.arm.name} {AXES[self.axis].word} {self.size}"
+        return f"{self.arm.name} {self.scale.describe(self.along)}"
 
 
 class Point(NamedTuple):
@@ -61,22 +65,27 @@ class PlannedTrial(NamedTuple):
         return self.until is not None and self.until < self.config.steps
 
 
-def study_name(arm: str, axis: str, size: int) -> str:
-    """The name of the study of one arm and size."""
-    return f"{arm}/{axis}={size}"
+def study_name(arm: str, scale: Scale, along: Sequence[str]) -> str:
+    """The name of the study of one arm and scale."""
+    return f"{arm}/{','.join(f'{name}={scale[name]:.15g}' for name in along)}"
 
 
 def cells(config: SweepConfig) -> list[Cell]:
     """The cells of a sweep, a study each, arm by arm."""
-    return [Cell(arm, config.axis, size) for arm in config.arms for size in config.sizes]
+    return [
+        Cell(arm, own.whole(scale), config.dimensions)
+        for arm in config.arms
+        for own in [config.for_arm(arm)]
+        for scale in config.scales
+    ]
 
 
 def plan_trial(config: SweepConfig, cell: Cell, point: Point, data_fingerprint: str) -> PlannedTrial:
     """The trial at a point of a cell. Its id is the digest of everything that determines its result."""
-    trial = config.trial(cell.arm, cell.size, point.lr, point.seed, point.others)
+    trial = config.trial(cell.arm, cell.scale, point.lr, point.seed, point.others)
     return PlannedTrial(trial.digest(data_fingerprint), cell, point.round, trial, point.others)
 
 
 def cell_flops(config: SweepConfig, cell: Cell) -> float:
     """FLOPs of a trial in a cell: the same for every rate and seed."""
-    return training_flops(config.trial(cell.arm, cell.size, config.lrs[0], 0))
+    return training_flops(config.trial(cell.arm, cell.scale, config.lrs[0], 0))

@@ -26,8 +26,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mutransfer.config import SweepConfig
-from mutransfer.config.space import ROUND
-from mutransfer.search.planned import Cell, Point, cells
+from mutransfer.config.searches import ROUND
+from mutransfer.search.planned import Cell, Key, Point, cells
 from mutransfer.trials.records import Record, values_of
 
 STARTUP = 3
@@ -60,7 +60,7 @@ class Observation(NamedTuple):
         return (self.lr, *self.others)
 
 
-Histories = Mapping[tuple[str, int], Sequence[Observation]]
+Histories = Mapping[Key, Sequence[Observation]]
 """What is recorded, by the key of the cell."""
 
 
@@ -137,11 +137,11 @@ def observe(record: Record, config: SweepConfig) -> Observation:
     )
 
 
-def group_by_cell(recorded: Sequence[Record], config: SweepConfig) -> defaultdict[tuple[str, int], list[Observation]]:
-    """What the search sees of the records, by (arm, size along the axis)."""
-    histories: defaultdict[tuple[str, int], list[Observation]] = defaultdict(list)
+def group_by_cell(recorded: Sequence[Record], config: SweepConfig) -> defaultdict[Key, list[Observation]]:
+    """What the search sees of the records, by the key of their cell."""
+    histories: defaultdict[Key, list[Observation]] = defaultdict(list)
     for record in recorded:
-        histories[record.arm, getattr(record, config.axis)].append(observe(record, config))
+        histories[record.arm, record.scale].append(observe(record, config))
     return histories
 
 

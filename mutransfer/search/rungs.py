@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mutransfer.config.space import ROUND
+from mutransfer.config.searches import ROUND
 
 
 class Rung(NamedTuple):

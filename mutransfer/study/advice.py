@@ -121,16 +121,19 @@ def _confirmed(result: Result, found: Recommendation) -> Confirmation | None:
 
 
 def _check(result: Result, found: Recommendation) -> Check | None:
-    """How to train there at the proxy's rate, half and double: where the sweep was about one size alone, and it is
-    another training of none."""
-    proxy, axis = result.analysis.arm(found.arm).optima[0], result.config.axis
-    size = getattr(found.scale, axis)
-    if found.form != LINE or size in (None, proxy.scale[axis]):
+    """How to train there at the proxy's rate, half and double: where the sweep was about sizes alone, and it is another
+    training of none."""
+    along = result.analysis.dimensions
+    proxy = result.analysis.arm(found.arm).optima[0].scale.only(along)
+    asked = found.scale.only(along)
+    if found.form != LINE or asked.known != along or asked == proxy:
         return None
-    planned = confirmation_sweep(result.folder, result.config, found.arm, size, 2.0**proxy.log2_lr)
+    scale = result.config.scales[0].replace(**{name: asked[name] for name in along})
+    log2_lr = result.analysis.arm(found.arm).optima[0].log2_lr
+    planned = confirmation_sweep(result.folder, result.config, found.arm, scale, 2.0**log2_lr)
     (cell,) = cells(planned)
     trials = len(planned.lrs) * planned.seeds
-    command = confirm_command(result.analysis, str(result.folder), found.arm, size)
+    command = confirm_command(result.analysis, str(result.folder), found.arm, asked)
     return Check(command, trials, trials * cell_flops(planned, cell))
 
 
@@ -139,7 +142,7 @@ def _groups(result: Result, found: Recommendation) -> tuple[GroupAdvice, ...]:
 
     (arm,) = (arm for arm in result.config.arms if arm.name == found.arm)
     config = result.config.for_arm(arm)
-    trial = at_scale(config.trial(arm, config.sizes[0], found.lr, 0), found.scale)
+    trial = at_scale(config.trial(arm, config.scales[0], found.lr, 0), found.scale)
     built = build(trial, "cpu" if trial.build else "meta")
     rows = built.explain(found.lr, config.optimizer).query("lr.notna()")
     groups: dict[tuple[float, float, float | None], list[str]] = {}

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from mutransfer.analysis.confirmation import Confirmation, arm_to_follow
 from mutransfer.analysis.optimum import Optimum
-from mutransfer.config import AXES, SweepConfig, one_size
-from mutransfer.study.confirmations import confirmation_sweep, confirmed_lr, read_confirmation
+from mutransfer.config import Scale, SweepConfig, validate
+from mutransfer.study.confirmations import confirmation_sweep, confirmed_lr, read_confirmation, target_scale
 from mutransfer.study.result import Result
 from mutransfer.sweep.driver import load_corpus, open_executor, run_sweep
 from mutransfer.sweep.events import Listener, ignore
@@ -38,23 +38,23 @@ def plan_confirmation(
 
     Args:
         result: of a sweep.
-        sizes: the size to train, by axis: {"width": 1024}.
+        sizes: the scale to train, by dimension: {"width": 1024}.
         arm: the arm to confirm; None: the first whose verdict is that it transfers, else the last.
         seeds, executor, device, gpus_per_trial: None: as in the result's sweep.
 
     Raises:
-        ValueError: where the size is none, or of another axis, or the proxy's own, or cannot be built, and where the
-            proxy has no optimum inside the rates tried.
+        ValueError: where the sizes are not those of its dimensions, or the proxy's own, or cannot be built, and where
+            the proxy has no optimum inside the rates tried.
     """
-    config, axis = result.config, result.config.axis
-    size = one_size(sizes, axis)
+    config = result.config
+    scale = target_scale(config, sizes)
     name = arm_to_follow(result.analysis, arm)
     proxy = result.analysis.arm(name).optima[0]
-    _check_proxy(proxy, name, axis, size)
-    found = confirmation_sweep(result.folder, config, name, size, 2.0**proxy.log2_lr)
+    _check_proxy(proxy, name, config, scale)
+    found = confirmation_sweep(result.folder, config, name, scale, 2.0**proxy.log2_lr)
     begun = confirmed_lr(ResultFolder(Path(found.folder)))
     if begun is not None and _is_within(proxy, begun):
-        found = confirmation_sweep(result.folder, config, name, size, begun)
+        found = confirmation_sweep(result.folder, config, name, scale, begun)
     found = dataclasses.replace(
         found,
         seeds=config.seeds if seeds is None else seeds,
@@ -62,7 +62,7 @@ def plan_confirmation(
         device=config.device if device is None else device,
         gpus_per_trial=config.gpus_per_trial if gpus_per_trial is None else gpus_per_trial,
     )
-    found.validate()
+    validate(found)
     return found
 
 
@@ -94,15 +94,16 @@ def confirm(
     return found
 
 
-def _check_proxy(proxy: Optimum, arm: str, axis: str, size: int) -> None:
-    word = AXES[axis].word
+def _check_proxy(proxy: Optimum, arm: str, config: SweepConfig, scale: Scale) -> None:
+    along = config.dimensions
+    tuned, wanted = proxy.scale.only(along), scale.describe(along)
     if not proxy.interior:
         raise ValueError(
-            f"found {proxy.scale.describe((axis,))} of {arm} {proxy.status}; wanted an optimum inside the rates "
-            f"tried, to train {word} {size} at: widen --lrs of the sweep"
+            f"found {tuned.describe()} of {arm} {proxy.status}; wanted an optimum inside the rates tried, to "
+            f"train {wanted} at: widen --lrs of the sweep"
         )
-    if size == proxy.scale[axis]:
-        raise ValueError(f"found {word} {size}, at which the rate was tuned; wanted another {word}")
+    if scale.only(along) == tuned:
+        raise ValueError(f"found {wanted}, at which the rate was tuned; wanted another scale")
 
 
 def _is_within(proxy: Optimum, lr: float) -> bool:

@@ -1,16 +1,17 @@
-"""The confirmations inside a result, `confirm/ARM-AXIS=SIZE/`: each a sweep of three rates in one arm at one size, with
-a folder of its own, so that it resumes, extends and has a status as any sweep."""
+"""The confirmations inside a result, `confirm/ARM-DIMENSION=SIZE/`: each a sweep of three rates in one arm at one
+scale, with a folder of its own, so that it resumes, extends and has a status as any sweep."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mutransfer.analysis.confirmation import Confirmation, confirmation
 from mutransfer.analysis.transfer import Analysis
 from mutransfer.checks import one_of
-from mutransfer.config import AXES, SweepConfig
+from mutransfer.config import DIMENSIONS, Scale, SweepConfig
+from mutransfer.search.planned import study_name
 from mutransfer.sweep.folder import ResultFolder, read_origin
 from mutransfer.trials import records
 from mutransfer.trials.table import Trials
@@ -18,17 +19,29 @@ from mutransfer.trials.table import Trials
 FOLDER = "confirm"
 
 
-def confirmation_sweep(result: Path, config: SweepConfig, arm: str, size: int, lr: float) -> SweepConfig:
-    """The sweep that trains an arm of a result at a size, at half of `lr`, at `lr` and at double."""
+def target_scale(config: SweepConfig, sizes: Mapping[str, int]) -> Scale:
+    """The scale that a command line names, by a size along each dimension that a sweep is about. Raises ValueError
+    where it names others, or not all of them."""
+    if set(sizes) != set(config.dimensions):
+        wanted, given = (" and ".join(map(_option, names)) for names in (config.dimensions, sizes))
+        words = " and ".join(DIMENSIONS[name].words for name in config.dimensions)
+        raise ValueError(f"expected {wanted} for a sweep of {words}, got {given or 'no size'}; give {wanted}")
+    return config.scales[0].replace(**sizes)
+
+
+def _option(dimension: str) -> str:
+    return f"--{dimension.replace('_', '-')}"
+
+
+def confirmation_sweep(result: Path, config: SweepConfig, arm: str, scale: Scale, lr: float) -> SweepConfig:
+    """The sweep that trains an arm of a result at a scale, at half of `lr`, at `lr` and at double."""
     arms = {each.name: each for each in config.arms}
     one_of("arm", arm, arms)
-    alone: dict[str, Any] = {AXES[config.axis].sizes: (size,)}
     return dataclasses.replace(
-        config.for_arm(arms[arm]),
-        **alone,
+        config.for_arm(arms[arm]).with_scales([scale]),
         lrs=(lr / 2, lr, 2 * lr),
         search="grid",
-        out=str(result / FOLDER / f"{arm}-{config.axis}={size}"),
+        out=str(result / FOLDER / study_name(arm, scale, config.dimensions).replace("/", "-")),
     )
 
 

@@ -71,7 +71,7 @@ def read_result(path: Path) -> Result:
             the files are corrupt.
     """
     found = read_recorded(path)
-    config, axis = found.config, found.config.axis
+    config = found.config
     if config.space:
         raise ValueError(
             f"found a search over lr, {', '.join(each.name for each in config.space)} in {path}; wanted a sweep of the "
@@ -79,8 +79,8 @@ def read_result(path: Path) -> Result:
         )
     # The order of the arms is the config's, whichever trial finished first.
     order = [arm.name for arm in config.arms]
-    ordered = sorted(found.records, key=lambda each: (order.index(each.arm), getattr(each, axis), each.lr, each.seed))
-    trials = records.to_trials(ordered, along=(axis,))
+    ordered = sorted(found.records, key=lambda each: (order.index(each.arm), each.scale, each.lr, each.seed))
+    trials = records.to_trials(ordered, along=config.dimensions)
     # An earlier command may have had arms that the last one leaves out.
     asked = replace(found.asked, parametrizations=config.parametrizations, variants=config.variants)
     analysis = with_costs(analyze(trials, config.tolerance), asked, found.records)
@@ -111,7 +111,7 @@ def provenance(result: Recorded) -> Provenance:
     return Provenance(
         folder=str(result.folder),
         failures=tuple(
-            FailedTrial(each.arm, each.size, each.lr, each.seed, each.error)
+            FailedTrial(each.arm, each.where, each.lr, each.seed, each.error)
             for trial_id, each in failed.items()
             if trial_id not in recorded
         ),

@@ -29,7 +29,7 @@ CONFIRM = "confirm.py"
 NAMED = (Arm, *PARTS.values())
 """What a sweep over sizes is made of."""
 
-_EXPERIMENT = '''"""The best settings of the search in {folder}, trained again over {sizes}: {trials} trials.
+_EXPERIMENT = '''"""The best settings of the search in {folder}, trained again at {sizes}: {trials} trials.
 
 `{command}` runs it. Each arm is a setting; the rates lie around its own.
 """
@@ -146,8 +146,8 @@ def experiment_file(result: SearchResult, config: SweepConfig) -> str:
     rates = sum(len(dict(arm.changes)["lrs"]) for arm in config.variants)
     return _EXPERIMENT.format(
         folder=_in_docstring(str(result.folder)),
-        sizes=", ".join(map(str, config.sizes)),
-        trials=rates * len(config.sizes) * config.seeds,
+        sizes="; ".join(scale.describe(config.dimensions) for scale in config.scales),
+        trials=rates * len(config.scales) * config.seeds,
         command=_in_docstring(str(result.confirm_command)),
         names=", ".join(sorted(used)),
         source=text,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from mutransfer.analysis import Analysis, Settling
-from mutransfer.config import AXES, SweepConfig
+from mutransfer.config import DIMENSIONS, SweepConfig
 from mutransfer.search.planned import cell_flops
 from mutransfer.search.rounds import Histories, expect, group_by_cell, units
 from mutransfer.trials.records import Record
@@ -60,5 +60,9 @@ def _sweep(plan: Settling, arm: str, config: SweepConfig) -> SweepConfig:
     """The sweep of the arm that a plan is."""
     (own,) = (each for each in config.arms if each.name == arm)
     then = replace(config.for_arm(own), search="bracket")
-    changes: dict[str, Any] = {AXES[config.axis].sizes: plan.sizes, "lrs": plan.lrs, "target_se": plan.target_se}
+    changes: dict[str, Any] = {
+        DIMENSIONS[config.dimensions[0]].sizes: plan.sizes,
+        "lrs": plan.lrs,
+        "target_se": plan.target_se,
+    }
     return replace(then, **{name: value for name, value in changes.items() if value is not None})

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mutransfer.config import SweepConfig
+from mutransfer.config import SweepConfig, validate
 from mutransfer.config.execution import validate_execution
 from mutransfer.search.planned import cell_flops
-from mutransfer.search.rounds import Observation, check, expect, group_by_cell, units
+from mutransfer.search.rounds import Histories, check, expect, group_by_cell, units
 from mutransfer.search.rungs import part_trained
 from mutransfer.sweep.claim import claim
 from mutransfer.sweep.events import Closed, Listener, Opened, ignore
@@ -98,7 +98,7 @@ def run_sweep(
         TrialsFailedError: at the end, if trials ended in errors; at once if the first `HOPELESS` did.
         KeyboardInterrupt: on SIGINT or SIGTERM, after the workers were killed.
     """
-    config.validate()
+    validate(config)
     corpus = load(config.data)
     corpus.check(config.model.context, config.model.vocab)
     folder = ResultFolder(Path(config.folder))
@@ -151,7 +151,7 @@ def _read_records(folder: ResultFolder) -> list[Record]:
     return recorded
 
 
-def _look_back(searches: Sequence[Search], histories: dict[tuple[str, int], list[Observation]]) -> tuple[Searched, ...]:
+def _look_back(searches: Sequence[Search], histories: Histories) -> tuple[Searched, ...]:
     if not any(search.unit.config.search == "bracket" for search in searches):
         return ()
     from mutransfer.search.bracketing import look_back

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mutransfer.checks import several
-from mutransfer.config import AXES, SCHEMA, Arm, SweepConfig, differing_fields, flatten, sweep_from_json, to_json
+from mutransfer.config import (
+    SCHEMA,
+    Arm,
+    Scale,
+    SweepConfig,
+    differing_fields,
+    flatten,
+    sweep_from_json,
+    to_json,
+    validate,
+)
 from mutransfer.config.sweep import EXTENSIONS
 from mutransfer.files import write_whole
 from mutransfer.strict import parse_json, read_file
@@ -88,15 +97,22 @@ class Origin:
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that ended in an error: no result, so it runs again. `when` is an ISO 8601 UTC time."""
+    """A trial that ended in an error: no result, so it runs again. `when` is an ISO 8601 UTC time, `scale` holds the
+    sizes that tell the cells of its sweep apart; an earlier version knew one `size` and not of what."""
 
     trial_id: str
     arm: str
-    size: int
     lr: float
     seed: int
     error: str
     when: str
+    scale: dict[str, int] | None = None
+    size: int | None = None
+
+    @property
+    def where(self) -> str:
+        """Its scale in words, as "width 64"."""
+        return f"size {self.size}" if self.scale is None else Scale(**self.scale).describe()
 
 
 @contextlib.contextmanager
@@ -140,9 +156,9 @@ def extend(stored: Origin | None, wanted: Origin, folder: ResultFolder) -> Origi
 
     Raises ValueError, naming the first differing field, if the folder was made with another sweep or other data.
     """
-    asked = Asked(wanted.command, wanted.config)
     if stored is None:
-        return dataclasses.replace(wanted, sweeps=(asked,))
+        config = _along(wanted.config, wanted.config.listed)
+        return dataclasses.replace(wanted, config=config, sweeps=(Asked(wanted.command, config),))
     differing = differing_fields(stored.config, wanted.config)
     if differing:
         name = differing[0]
@@ -155,17 +171,14 @@ def extend(stored: Origin | None, wanted: Origin, folder: ResultFolder) -> Origi
             f"found {folder.path} made with data of fingerprint {stored.data_fingerprint}; {wanted.config.data} now "
             f"has {wanted.data_fingerprint}, wanted the same: give another --out for it"
         )
-    if stored.config.axis != wanted.config.axis:
-        raise ValueError(
-            f"found {folder.path} made to sweep {AXES[stored.config.axis].words}; this command wanted "
-            f"{AXES[wanted.config.axis].words}: give another --out for it"
-        )
     union = _union(stored.config, wanted.config)
-    several("arms", tuple(arm.name for arm in union.arms))  # one name, other changes
-    if union.space:
-        union.validate()  # sizes that are one each may be several together
-    others = tuple(sweep for sweep in stored.sweeps if _planned(sweep.config) != _planned(wanted.config))
-    return dataclasses.replace(wanted, config=union, sweeps=(*others, asked))
+    validate(union)  # one name may have other changes, and scales that are one each may be several together
+    last, *earlier = (
+        Asked(sweep.command, _along(sweep.config, union.listed))
+        for sweep in (Asked(wanted.command, wanted.config), *stored.sweeps)
+    )
+    others = (sweep for sweep in earlier if _planned(sweep.config) != _planned(last.config))
+    return dataclasses.replace(wanted, config=union, sweeps=(*others, last))
 
 
 def write_origin(folder: ResultFolder, origin: Origin) -> None:
@@ -216,27 +229,33 @@ def _parse_origin(data: dict[str, Any]) -> Origin:
 
 def _parse_config(data: dict[str, Any]) -> SweepConfig:
     config = sweep_from_json(data)
-    config.validate()
+    validate(config)
     return config
 
 
 def _planned(config: SweepConfig) -> dict[str, Any]:
+    """The fields that tell the sweeps of a folder apart."""
     plain = to_json(config)
     return {name: plain[name] for name in PLANNED}
 
 
 def _union(stored: SweepConfig, wanted: SweepConfig) -> SweepConfig:
-    fields = [axis.sizes for axis in AXES.values()]
-    sizes: dict[str, Any] = {name: tuple(sorted({*getattr(stored, name), *getattr(wanted, name)})) for name in fields}
-    return dataclasses.replace(
+    found = dataclasses.replace(
         wanted,
-        **sizes,
         lrs=tuple(sorted({*stored.lrs, *wanted.lrs})),
         seeds=max(stored.seeds, wanted.seeds),
         n_trials=max(stored.n_trials, wanted.n_trials),
         parametrizations=tuple(dict.fromkeys((*stored.parametrizations, *wanted.parametrizations))),
         variants=_variants(stored.variants, wanted.variants),
     )
+    listed = {*stored.listed, *wanted.listed}
+    scales = {scale for sweep in (stored, wanted) for scale in _along(sweep, listed).scales}
+    return found.with_scales(sorted(scales))
+
+
+def _along(config: SweepConfig, listed: Collection[str]) -> SweepConfig:
+    """The same sweep with its scales given along the width and these dimensions."""
+    return config.with_scales([config.whole(scale).only({"width", *listed}) for scale in config.scales])
 
 
 def _variants(stored: Sequence[Arm], wanted: Sequence[Arm]) -> tuple[Arm, ...]:

@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from mutransfer.files import write_whole
-from mutransfer.search.planned import PlannedTrial
-from mutransfer.search.rounds import DIVERGED_LOSS, Observation, Values
+from mutransfer.search.planned import Key, PlannedTrial
+from mutransfer.search.rounds import DIVERGED_LOSS, Histories, Observation, Values
 from mutransfer.search.rungs import next_stop, rungs
 from mutransfer.sweep.executors import Leg
 from mutransfer.sweep.folder import ResultFolder
 from mutransfer.trials import records
 from mutransfer.trials.records import Record
 
-Key = tuple[tuple[str, int], int]
+Round = tuple[Key, int]
 """A round: the key of its cell, and its number."""
 
 
@@ -62,7 +62,7 @@ class Halving:
     def __init__(self, folder: ResultFolder, recorded: Iterable[Record]) -> None:
         """Look what there is already; the lock must be held. Raises ValueError on a corrupt line."""
         self._folder = folder
-        self._groups: dict[Key, Group] = {}
+        self._groups: dict[Round, Group] = {}
         ended = {record.trial_id for record in recorded}
         records.drop_torn_tail(folder.rungs)
         found = records.read_lines(folder.rungs, Record)[0] if folder.rungs.exists() else []
@@ -74,14 +74,14 @@ class Halving:
             if path.stem in ended or path.suffix != ".pt":  # killed before one was removed, or while one was written
                 path.unlink()
 
-    def enter(self, trials: Sequence[PlannedTrial], histories: Mapping[tuple[str, int], Sequence[Observation]]) -> None:
+    def enter(self, trials: Sequence[PlannedTrial], histories: Histories) -> None:
         """Take in what was proposed, of rounds that are not under way.
 
         Args:
             trials: all that their rounds still need.
             histories: everything recorded, by cell.
         """
-        rounds: dict[Key, list[PlannedTrial]] = {}
+        rounds: dict[Round, list[PlannedTrial]] = {}
         for trial in trials:
             rounds.setdefault(_key(trial), []).append(trial)
         for (cell, number), mine in rounds.items():
@@ -169,5 +169,5 @@ class Halving:
         return self._folder.states / f"{trial_id}.pt"
 
 
-def _key(trial: PlannedTrial) -> Key:
+def _key(trial: PlannedTrial) -> Round:
     return trial.cell.key, trial.round

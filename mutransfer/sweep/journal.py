@@ -1,4 +1,4 @@
-"""`study.journal`, which `optuna-dashboard` opens: a view of the records, one study per (arm, size).
+"""`study.journal`, which `optuna-dashboard` opens: a view of the records, one study per (arm, scale).
 
 The records are the truth. At the start the journal is reconciled with them; what a kill or a power cut took from the
 journal comes back from there.
@@ -19,7 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mutransfer.config import SweepConfig
+from mutransfer.config import Scale, SweepConfig
 from mutransfer.search.planned import study_name
 from mutransfer.search.rounds import objective
 from mutransfer.trials.records import Record, values_of
@@ -42,7 +42,7 @@ class Journal:
             trial for number in self._studies.values() for trial in self._storage.get_all_trials(number, deepcopy=False)
         ]
 
-    def ask(self, arm: str, size: int, trial_id: str, lr: float, seed: int, others: Sequence[float] = ()) -> None:
+    def ask(self, arm: str, scale: Scale, trial_id: str, lr: float, seed: int, others: Sequence[float] = ()) -> None:
         """Enter a proposed trial as running.
 
         One line straight into the storage: `enqueue_trial` and `ask` would write four, look through all trials of the
@@ -50,7 +50,7 @@ class Journal:
         """
         params = self._params(lr, seed, others)
         self._asked[trial_id] = self._storage.create_new_trial(
-            self._study(arm, size),
+            self._study(arm, scale),
             create_trial(
                 state=TrialState.RUNNING,
                 params=params,
@@ -88,7 +88,7 @@ class Journal:
         attributes: dict[str, Any] = {"trial_id": record.trial_id}
         params = self._params(record.lr, record.seed, values_of(record, self._config.space))
         self._storage.create_new_trial(
-            self._study(record.arm, getattr(record, self._config.axis)),
+            self._study(record.arm, record.scale),
             create_trial(
                 state=_state(record),
                 value=objective(record),
@@ -99,8 +99,8 @@ class Journal:
             ),
         )
 
-    def _study(self, arm: str, size: int) -> int:
-        name = study_name(arm, self._config.axis, size)
+    def _study(self, arm: str, scale: Scale) -> int:
+        name = study_name(arm, scale, self._config.dimensions)
         if name not in self._studies:
             self._studies[name] = self._storage.create_new_study([StudyDirection.MINIMIZE], name)
         return self._studies[name]

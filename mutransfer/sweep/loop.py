@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mutransfer.config import Execution, SweepConfig
 from mutransfer.config.execution import CPU_COHORT
-from mutransfer.search.planned import PlannedTrial, plan_trial
+from mutransfer.search.planned import Key, PlannedTrial, plan_trial
 from mutransfer.search.rounds import Observation, Unit, expect, observe, propose
 from mutransfer.sweep.events import Appended, Asked, Dispatched, Failed, Listener, Revised, Told
 from mutransfer.sweep.executors import Executor, Finished
@@ -78,7 +79,7 @@ class Loop:
         executor: Executor,
         listener: Listener,
         searches: Sequence[Search],
-        histories: dict[tuple[str, int], list[Observation]],
+        histories: defaultdict[Key, list[Observation]],
         halving: Halving | None,
     ) -> None:
         self.config, self.corpus, self.folder, self.lock = config, corpus, folder, lock
@@ -246,7 +247,9 @@ class Loop:
         self.failures.append(error.splitlines()[0])
         when = datetime.now(UTC).isoformat(timespec="seconds")
         training = trial.config
-        failure = Failure(trial.trial_id, *trial.cell.key, training.lr, training.seed, error, when)
+        cell = trial.cell
+        scale = {name: int(cell.scale[name]) for name in cell.along}
+        failure = Failure(trial.trial_id, cell.arm.name, training.lr, training.seed, error, when, scale)
         with explain_write_errors(self.folder):
             append_failure(self.folder, failure)
             self.journal.fail(trial.trial_id)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mutransfer.config import SweepConfig, TrialConfig
+from mutransfer.config import Scale, SweepConfig, TrialConfig
 from mutransfer.search.cost import count_params, counted_flops
 from mutransfer.search.planned import Cell, PlannedTrial, cell_flops, cells, plan_trial
 from mutransfer.search.rounds import check, expect, group_by_cell, propose, units
@@ -29,7 +29,7 @@ class PlanRow:
     timed) are of `trials` together, one by one, as few of their steps as pruning leaves them."""
 
     arm: str
-    size: int
+    scale: Scale
     trials: int
     most: int
     params: int
@@ -39,9 +39,11 @@ class PlanRow:
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep's studies; `seconds` is the wall time of all of them with `slots` trials at once."""
+    """A sweep's studies, and the dimensions that tell them apart; `seconds` is the wall time of all of them with
+    `slots` trials at once."""
 
     rows: tuple[PlanRow, ...]
+    along: tuple[str, ...]
     slots: int
 
     @property
@@ -80,12 +82,12 @@ def estimate(config: SweepConfig, timings: Mapping[Cell, float], slots: int, rec
     expected = {cell: count for unit in searched for cell, count in expect(unit, histories).items()}
     for cell in cells(config):
         trials, most = expected[cell]
-        trial = config.trial(cell.arm, cell.size, config.lrs[0], 0)
+        trial = config.trial(cell.arm, cell.scale, config.lrs[0], 0)
         params, flops = _size(trial)
         whole = trials if config.prune == "none" else trials * part_trained(trial.steps)
         seconds = whole * timings[cell] if cell in timings else None
         rows.append(PlanRow(*cell.key, trials, most, params, whole * flops, seconds))
-    return Plan(tuple(rows), slots)
+    return Plan(tuple(rows), config.dimensions, slots)
 
 
 def _size(trial: TrialConfig) -> tuple[int, float]:
@@ -120,7 +122,7 @@ def time_trials(config: SweepConfig, corpus: Corpus, device: str, run: Run) -> d
     for cell in cells(config):
         flops = cell_flops(config, cell)
         if flops not in timed:
-            trial = config.trial(cell.arm, cell.size, min(config.lrs), 0)
+            trial = config.trial(cell.arm, cell.scale, min(config.lrs), 0)
             walls = [_time_run(trial, steps, corpus, device, mode, run) for steps in (SHORT, SHORT, LONG)]
             step = max(0.0, walls[2] - walls[1]) / (LONG - SHORT)
             timed[flops] = walls[1] + step * (trial.steps - SHORT)

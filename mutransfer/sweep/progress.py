@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from mutransfer.config import AXES
+from mutransfer.config import DIMENSIONS
 from mutransfer.search.cost import seconds_left
-from mutransfer.search.planned import Cell
+from mutransfer.search.planned import Cell, Key
 from mutransfer.search.rounds import Expected
 from mutransfer.sweep.events import Appended, Closed, Dispatched, Event, Failed, Listener, Opened, Revised
 from mutransfer.trials.records import Record, trained_part
@@ -35,19 +35,19 @@ class Tally:
         self._part = 1.0
         self.remaining: dict[Cell, int] = {}
         self._most: dict[Cell, int] = {}
-        self.done_in: Counter[tuple[str, int]] = Counter()
-        self._flops: dict[tuple[str, int], float] = {}
-        self.axis = "width"
+        self.done_in: Counter[Key] = Counter()
+        self._flops: dict[Key, float] = {}
+        self.along: tuple[str, ...] = ()
         self._shares: defaultdict[str, float] = defaultdict(lambda: 1.0)
-        self._wall: defaultdict[tuple[str, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
-        self._losses: defaultdict[tuple[str, int], dict[float, list[float | None]]] = defaultdict(dict)
+        self._wall: defaultdict[Key, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._losses: defaultdict[Key, dict[float, list[float | None]]] = defaultdict(dict)
 
     def update(self, event: Event) -> None:
         """Take in what happened."""
         if isinstance(event, Opened):
             self.slots, self._flops = event.slots, {cell.key: flops for cell, flops in event.flops.items()}
             self._part = event.part
-            self.axis = next(iter(event.to_run)).axis
+            self.along = next(iter(event.to_run)).along
             self._expect(event.to_run)
             for record in event.records:
                 self._count(record)
@@ -97,7 +97,7 @@ class Tally:
 
     def _count(self, record: Record, share: float = 1.0) -> None:
         """`share`: of the slot that it had; others took their time from the rest."""
-        cell = record.arm, getattr(record, self.axis)
+        cell = record.arm, record.scale
         self.done += 1
         self.done_in[cell] += 1
         self.diverged += record.diverged
@@ -136,13 +136,15 @@ class LiveTable:
         """A row for each cell."""
         tally = self._tally
         table = Table(title=describe(tally), title_justify="left")
-        for name in ("arm", AXES[tally.axis].word, "done", "to run", "best so far", "loss"):
+        sizes = [DIMENSIONS[name].word for name in tally.along]
+        for name in ("arm", *sizes, "done", "to run", "best so far", "loss"):
             table.add_column(name, justify="left" if name == "arm" else "right")
         for cell, to_run in tally.remaining.items():
             best = tally.best(cell)
             rate, loss = (format_rate(best.lr), f"{best.loss:.4f}") if best else ("", "")
             done = tally.done_in[cell.key]
-            table.add_row(cell.arm.name, str(cell.size), str(done), str(to_run), rate, loss)
+            sizes = [f"{cell.scale[name]:.15g}" for name in cell.along]
+            table.add_row(cell.arm.name, *sizes, str(done), str(to_run), rate, loss)
         return table
 
 

@@ -6,8 +6,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from mutransfer.config import Scale
 from mutransfer.search.cost import seconds_left
-from mutransfer.search.planned import Cell, cell_flops, cells
+from mutransfer.search.planned import Cell, Key, cell_flops, cells
 from mutransfer.search.rounds import Place, find_missing, group_by_cell, units
 from mutransfer.search.rungs import part_trained
 from mutransfer.sweep.folder import ResultFolder, read_failures, read_origin
@@ -20,7 +21,7 @@ class CellStatus:
     """One study: trials recorded, of these diverged, and still to run."""
 
     arm: str
-    size: int
+    scale: Scale
     done: int
     diverged: int
     to_run: int
@@ -30,12 +31,12 @@ class CellStatus:
 class Status:
     """A result folder at this moment. `command` is the last that has trials to run, or the last of all; `failed` counts
     trials that ended in an error and have no record; `planned` is what there will be, about so many where a bracket
-    `searches`; `driver` is the living one; `seconds_left` is None where no trial was timed or nothing says how many run
-    at once."""
+    `searches`; `along` tells the cells apart; `driver` is the living one; `seconds_left` is None where no trial was
+    timed or nothing says how many run at once."""
 
     folder: Path
     experiment: str
-    axis: str
+    along: tuple[str, ...]
     command: str
     cells: tuple[CellStatus, ...]
     done: int
@@ -57,10 +58,9 @@ def status(path: Path) -> Status:
         raise ValueError(f"found no sweep in {path}; wanted a result folder, such as results/width_transfer")
     config = origin.config
     recorded = records.read(folder.records) if folder.records.exists() else []
-    axis = config.axis
     histories = group_by_cell(recorded, config)
-    done = Counter((record.arm, getattr(record, axis)) for record in recorded)
-    diverged = Counter((record.arm, getattr(record, axis)) for record in recorded if record.diverged)
+    done = Counter((record.arm, record.scale) for record in recorded)
+    diverged = Counter((record.arm, record.scale) for record in recorded if record.diverged)
     command, searches = origin.command, False
     to_run: defaultdict[Cell, set[tuple[Place, int]]] = defaultdict(set)
     # What an earlier bracket would still ask for depends on what a later one has added.
@@ -79,14 +79,14 @@ def status(path: Path) -> Status:
         if cell in to_run:
             rows.append(CellStatus(*cell.key, done[cell.key], diverged[cell.key], len(to_run[cell])))
     part = 1.0 if config.prune == "none" else part_trained(config.steps)
-    remaining = {(row.arm, row.size): row.to_run for row in rows}
+    remaining = {(row.arm, row.scale): row.to_run for row in rows}
     last = read_holder(folder.lock)
     driver = last if is_held(folder.lock) else None
     ids = {record.trial_id for record in recorded}
     return Status(
         folder=path,
         experiment=config.experiment,
-        axis=axis,
+        along=config.dimensions,
         command=command,
         cells=tuple(rows),
         done=len(recorded),
@@ -98,7 +98,7 @@ def status(path: Path) -> Status:
         searches=searches,
         seconds_left=seconds_left(
             {key: count * part for key, count in remaining.items()},
-            _mean_wall(recorded, axis),
+            _mean_wall(recorded),
             {cell.key: cell_flops(config, cell) for cell in cells(config)},
             last.slots if last else 1,
         ),
@@ -106,11 +106,11 @@ def status(path: Path) -> Status:
     )
 
 
-def _mean_wall(recorded: list[records.Record], axis: str) -> dict[tuple[str, int], float]:
+def _mean_wall(recorded: list[records.Record]) -> dict[Key, float]:
     """Seconds of a whole trial."""
-    walls: defaultdict[tuple[str, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    walls: defaultdict[Key, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for record in recorded:
-        wall = walls[record.arm, getattr(record, axis)]
+        wall = walls[record.arm, record.scale]
         wall[0] += record.wall_s
         wall[1] += records.trained_part(record)
     return {key: total / count for key, (total, count) in walls.items()}

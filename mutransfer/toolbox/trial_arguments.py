@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mutransfer.arguments import LearningRate, refuse_model_width
-from mutransfer.config import InitConfig, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
+from mutransfer.config import (
+    InitConfig,
+    ModelConfig,
+    OptimizerConfig,
+    Scale,
+    ScheduleConfig,
+    SweepConfig,
+    TrialConfig,
+    validate,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,8 +81,8 @@ class TrialArguments:
             optimizer=self.optimizer,
             schedule=self.schedule,
         )
-        sweep.validate()
-        return sweep.trial(sweep.arms[0], self.width, self.lr, self.seed)
+        validate(sweep)
+        return sweep.trial(sweep.arms[0], Scale(self.width), self.lr, self.seed)
 
 
 def write_looks(folder: Path, name: str, trial: TrialConfig, rows: Sequence[Mapping[str, Any]], figure: Figure) -> Path:

@@ -41,7 +41,7 @@ def build_own(trial: TrialConfig, device: str) -> Parametrized:
 def check_own(config: SweepConfig) -> None:
     """Build and call the smallest model of every arm. Raises ValueError on what cannot be trained."""
     for arm in config.arms:
-        trial = config.trial(arm, min(config.sizes), config.lrs[0], 0)
+        trial = config.trial(arm, min(config.scales), config.lrs[0], 0)
         built = build_own(trial, "cpu")
         built.groups_for(trial.lr, trial.optimizer)
         with torch.no_grad():

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mutransfer.config import LOSSES, SCHEMA, Range, flat_trial
+from mutransfer.config import LOSSES, SCHEMA, Range, Scale, flat_trial
 from mutransfer.config.model import WIDEST
 from mutransfer.config.scale import DIMENSIONS
 from mutransfer.strict import parse_json, read_file, structure
@@ -81,6 +81,11 @@ class Record:
     schema: int
     pruned_step: int | None = None
     execution: str | None = None
+
+    @property
+    def scale(self) -> Scale:
+        """Its whole scale: along all dimensions that our sweeps vary."""
+        return Scale(self.width, self.depth, self.batch_size, self.steps)
 
 
 def append(path: Path, record: Record) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from mutransfer.analysis import analyze
 from mutransfer.analysis.settings import AROUND, at_an_end, pruning_warning, rank, shortlist, to_confirm
-from mutransfer.config import Arm, Range, SweepConfig
+from mutransfer.config import Arm, Range, Scale, SweepConfig, validate
 from mutransfer.trials.records import Record, to_trials
 
 SPACE = (Range("model.output_mult", 1.0, 16.0), Range("optimizer.beta2", 0.9, 1.0 - 1e-3, log=False))
@@ -19,7 +19,7 @@ CONFIG = SweepConfig(search="tpe", widths=(64,), space=SPACE, lrs=(2.0**-10, 2.0
 
 
 def record(arm: str, lr: float, mult: float, beta2: float, seed: int, loss: float | None) -> Record:
-    trial = CONFIG.trial(Arm(arm, arm), 64, lr, seed, (mult, beta2))
+    trial = CONFIG.trial(Arm(arm, arm), Scale(64), lr, seed, (mult, beta2))
     values: dict[str, Any] = {
         "trial_id": trial.digest("f"),
         "experiment": "x",
@@ -88,7 +88,7 @@ def test_the_best_few_are_confirmed_over_sizes_and_rates_around_their_own() -> N
     assert shortlist(found)["loss"].tolist() == pytest.approx([2.2, 2.5, 2.6])
     plan = to_confirm(CONFIG, found, 2)
     assert plan is not None
-    plan.validate()
+    validate(plan)
     assert plan.widths == (64, 128, 256)
     assert plan.space == ()
     first, second = plan.arms
@@ -98,8 +98,10 @@ def test_the_best_few_are_confirmed_over_sizes_and_rates_around_their_own() -> N
         lrs = plan.for_arm(arm).lrs
         assert lrs == tuple(row["lr"] * 2.0**octaves for octaves in AROUND)
         # at the proxy's size and its own rate it is the trial that was searched
-        searched = CONFIG.trial(Arm("", arm.parametrization), 64, row["lr"], 1, [row[each.name] for each in SPACE])
-        assert plan.trial(arm, 64, row["lr"], 1) == searched
+        searched = CONFIG.trial(
+            Arm("", arm.parametrization), Scale(64), row["lr"], 1, [row[each.name] for each in SPACE]
+        )
+        assert plan.trial(arm, Scale(64), row["lr"], 1) == searched
 
 
 def test_an_arm_keeps_what_it_changes() -> None:
@@ -136,7 +138,7 @@ def test_what_was_pruned_comes_after_all_that_was_not_and_is_never_confirmed() -
     assert to_confirm(CONFIG, rank(dropped, CONFIG)) is None
     plan = to_confirm(dataclasses.replace(CONFIG, prune="halving"), found)
     assert plan is not None
-    plan.validate()  # a sweep of the rate alone, without pruning
+    validate(plan)  # a sweep of the rate alone, without pruning
 
 
 def test_of_pruning_there_is_a_warning_and_none_without() -> None:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from mutransfer.config import OptimizerConfig, SweepConfig
+from mutransfer.config import OptimizerConfig, Scale, SweepConfig, validate
 from mutransfer.config.sweep import RESOURCES
 
 
@@ -20,14 +20,14 @@ from mutransfer.config.sweep import RESOURCES
 )
 def test_what_device_or_cohorts_do_not_have_is_refused(asked: dict[str, object], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        SweepConfig(**asked).validate()  # type: ignore[arg-type]
+        validate(SweepConfig(**asked))  # type: ignore[arg-type]
 
 
 def test_the_rest_is_taken_and_leaves_every_trial_what_it_is() -> None:
     plain = SweepConfig()
     for asked in ({"execution": "graph"}, {"execution": "compiled", "cohort_size": 1}, {"execution": "eager"}):
         config = dataclasses.replace(plain, **asked)  # type: ignore[arg-type]
-        config.validate()
+        validate(config)
         arm = config.arms[0]
-        assert config.trial(arm, 64, 0.01, 0) == plain.trial(arm, 64, 0.01, 0)
+        assert config.trial(arm, Scale(64), 0.01, 0) == plain.trial(arm, Scale(64), 0.01, 0)
         assert set(asked) <= set(RESOURCES)

@@ -7,13 +7,22 @@ from typing import Any
 
 import pytest
 
-from mutransfer.config import InitConfig, ModelConfig, SweepConfig, flat_trial, sweep_from_json, to_json
+from mutransfer.config import (
+    InitConfig,
+    ModelConfig,
+    Scale,
+    SweepConfig,
+    flat_trial,
+    sweep_from_json,
+    to_json,
+    validate,
+)
 
 OWN = SweepConfig(build="a.b:c", model=ModelConfig(context=16, vocab=99))
 
 
 def test_it_may_have_any_width_and_any_table_for_any_model() -> None:
-    dataclasses.replace(OWN, widths=(30, 50), base_width=7, parametrizations=("sp", "mup", "mup_table3")).validate()
+    validate(dataclasses.replace(OWN, widths=(30, 50), base_width=7, parametrizations=("sp", "mup", "mup_table3")))
 
 
 @pytest.mark.parametrize(
@@ -35,12 +44,14 @@ def test_it_may_have_any_width_and_any_table_for_any_model() -> None:
 )
 def test_what_it_sets_itself_is_refused(changes: dict[str, Any], found: str) -> None:
     with pytest.raises(ValueError, match=found) as error:
-        dataclasses.replace(OWN, **changes).validate()
+        validate(dataclasses.replace(OWN, **changes))
     assert "\n" not in str(error.value)
 
 
 def test_its_name_is_in_the_id_and_no_other_id_has_changed() -> None:
-    own, ours = (config.trial(config.arms[0], 64, 0.1, 0) for config in (OWN, dataclasses.replace(OWN, build="")))
+    own, ours = (
+        config.trial(config.arms[0], Scale(64), 0.1, 0) for config in (OWN, dataclasses.replace(OWN, build=""))
+    )
     assert own.digest("data") != ours.digest("data") != dataclasses.replace(own, build="a.b:d").digest("data")
     # a record written before there was such a field is of the same setting
     assert flat_trial({name: value for name, value in to_json(ours).items() if name != "build"}) == flat_trial(

@@ -19,9 +19,11 @@ from mutransfer.config import (
     ModelConfig,
     OptimizerConfig,
     Range,
+    Scale,
     SweepConfig,
     sweep_from_json,
     to_json,
+    validate,
 )
 from mutransfer.config.source import to_source
 from mutransfer.config.space import SEARCHABLE, parse_range
@@ -35,8 +37,8 @@ def config(**changes: Any) -> SweepConfig:
 
 
 def test_a_space_is_read_back_as_it_was_written() -> None:
-    config().validate()
-    config(prune="halving").validate()
+    validate(config())
+    validate(config(prune="halving"))
     assert sweep_from_json(json.loads(json.dumps(to_json(config())))) == config()
 
 
@@ -100,7 +102,7 @@ def test_a_range_that_is_none_is_refused(text: str) -> None:
 )
 def test_a_space_that_cannot_be_searched_is_refused_in_a_line(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as refused:
-        config(**changes).validate()
+        validate(config(**changes))
     assert "\n" not in str(refused.value)
 
 
@@ -116,8 +118,8 @@ def test_what_is_searchable_are_numbers_of_the_config() -> None:
 def test_sampled_values_override_the_config_and_nothing_else(values: list[float], lr: float) -> None:
     arm = Arm("sp, gpt", "sp", (("optimizer.beta2", 0.9),))
     searched = config(variants=(arm,))
-    found = searched.trial(arm, 64, lr, 3, values)
-    plain = searched.trial(arm, 64, lr, 3)
+    found = searched.trial(arm, Scale(64), lr, 3, values)
+    plain = searched.trial(arm, Scale(64), lr, 3)
     expected = dataclasses.replace(
         plain,
         model=dataclasses.replace(plain.model, output_mult=values[0]),

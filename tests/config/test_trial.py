@@ -12,6 +12,7 @@ from mutransfer.config import (
     SCHEMA,
     Arm,
     OptimizerConfig,
+    Scale,
     ScheduleConfig,
     SweepConfig,
     TrialConfig,
@@ -19,12 +20,13 @@ from mutransfer.config import (
     flat_trial,
     sweep_from_json,
     to_json,
+    validate,
 )
 from mutransfer.strict import structure
 from mutransfer.theory.optimizers import OPTIMIZERS
 from mutransfer.theory.schedules import SCHEDULES
 
-TRIAL = SweepConfig().trial(SweepConfig().arms[0], 64, 2.0**-7, 0)
+TRIAL = SweepConfig().trial(SweepConfig().arms[0], Scale(64), 2.0**-7, 0)
 
 DEFAULTS = "9f8d"
 """Digest of every default of a trial, under schema 1."""
@@ -99,8 +101,8 @@ def test_a_sweep_of_an_earlier_version_keeps_its_floors() -> None:
     for arms, differing in (((constant,), []), ((constant, cosine), ["schedule.floor"])):
         now = SweepConfig(variants=arms)
         earlier = sweep_from_json(to_json(dataclasses.replace(now, schedule=ScheduleConfig(floor=0.0))))
-        earlier.validate()
-        assert earlier.trial(arms[-1], 64, 0.1, 0).schedule.end == 0
+        validate(earlier)
+        assert earlier.trial(arms[-1], Scale(64), 0.1, 0).schedule.end == 0
         assert differing_fields(earlier, now) == differing
     assert differing_fields(SweepConfig(), SweepConfig(variants=(cosine,), schedule=ScheduleConfig(floor=0.0))) == []
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mutransfer.config import Arm, SweepConfig
+from mutransfer.config import Arm, Scale, SweepConfig
 from mutransfer.data import Shards, corpus, load_corpus, sample_batch
 from mutransfer.data.formats import read_tokens
 from mutransfer.training.batches import draw_batches
@@ -177,6 +177,6 @@ def test_a_token_that_no_sample_saw_is_refused_when_it_is_drawn(tmp_path: Path) 
     path = tmp_path / "train.bin"
     np.full(5000, 300, "<u2").tofile(path)
     found = load_corpus(f"tokens:{path}")
-    small = SweepConfig().trial(Arm("sp", "sp"), 32, 0.01, 0)
+    small = SweepConfig().trial(Arm("sp", "sp"), Scale(32), 0.01, 0)
     with pytest.raises(ValueError, match=r"expected tokens below model\.vocab 256 .* got 300"):
         next(draw_batches(found, [small], range(1), "cpu"))

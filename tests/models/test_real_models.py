@@ -21,8 +21,8 @@ from experiments.models import encoder, gpt2, llama, mixtral, resnet
 from experiments.models.study import Trained, Trial
 
 from mutransfer import Parametrized, coord_check, parametrize
+from mutransfer.config import SweepConfig, validate
 from mutransfer.coordcheck.result import CoordCheck
-from mutransfer.config import SweepConfig
 from mutransfer.experiment import load_experiment
 
 
@@ -142,7 +142,7 @@ def test_trainer_with_our_groups_trains_as_a_loop_with_them_does(tmp_path: Path)
 @pytest.mark.parametrize("name", ["llama", "mixtral", "encoder"])
 def test_a_study_is_a_sweep_of_its_own_file(name: str) -> None:
     config = load_experiment(f"{Path(gpt2.__file__).parent / name}.py")
-    config.validate()
+    validate(config)
     assert config.build == f"experiments.models.{name}:build"
     assert isinstance(config, SweepConfig)
 

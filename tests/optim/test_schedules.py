@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from mutransfer.config import Arm, OptimizerConfig, ScheduleConfig, SweepConfig
+from mutransfer.config import Arm, OptimizerConfig, Scale, ScheduleConfig, SweepConfig
 from mutransfer.optim import growth_at, momentum_fall, schedule_factor, shared_steps
 from mutransfer.theory.schedules import COOLDOWNS, SCHEDULES, grow_batch, power_knee
 
@@ -222,7 +222,7 @@ def test_the_batch_of_a_trial_grows_where_its_schedule_falls() -> None:
     schedule = ScheduleConfig("step", warmup=10.0, decay_fraction=0.5, gamma=0.5)
     for name, sizes in (("sgd", (16, 32, 64)), ("adamw", (16, 64, 100))):
         sweep = SweepConfig(steps=50, schedule=schedule, optimizer=OptimizerConfig(name))
-        trial = dataclasses.replace(sweep.trial(Arm("mup", "mup"), 32, 0.1, 0), largest_batch=100)
+        trial = dataclasses.replace(sweep.trial(Arm("mup", "mup"), Scale(32), 0.1, 0), largest_batch=100)
         trial.validate_growth()
         grown = [growth_at(trial, step) for step in range(50)]
         assert [each.batch_size for each in grown] == [16] * 30 + [sizes[1]] * 10 + [sizes[2]] * 10

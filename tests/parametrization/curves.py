@@ -2,7 +2,7 @@
 
 import torch
 
-from mutransfer.config import ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig
+from mutransfer.config import ModelConfig, OptimizerConfig, Scale, ScheduleConfig, SweepConfig
 from mutransfer.parametrization import build_model
 from mutransfer.training.trainer import make_optimizer, train_step
 
@@ -37,7 +37,7 @@ def curve(parametrization: str, model: ModelConfig, steps: int, **optimizer: obj
         schedule=ScheduleConfig(warmup=5.0),
         model=model,
     )
-    trial = sweep.trial(sweep.arms[0], model.width, 2**-3 if name == "sgd" else 2**-7, 0)
+    trial = sweep.trial(sweep.arms[0], Scale(model.width), 2**-3 if name == "sgd" else 2**-7, 0)
     built = build_model(
         trial.model,
         trial.parametrization,

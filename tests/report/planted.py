@@ -227,7 +227,7 @@ PROVENANCE = Provenance(
     started="2026-01-02T03:04:05Z",
     devices=("cpu",),
     folder="results/a & b",
-    failures=(FailedTrial("mup", 64, 2.0**-5, 1, "RuntimeError: out of memory\nTraceback"),),
+    failures=(FailedTrial("mup", "size 64", 2.0**-5, 1, "RuntimeError: out of memory\nTraceback"),),
     conformance="19 of 24 claims hold, 2 fail, 3 not run",
 )
 

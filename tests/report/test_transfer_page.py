@@ -333,7 +333,7 @@ def test_diverged_and_failed_trials_are_listed(diverged):
     page = opened(*diverged)
     assert sum(row[:2] == ["sp", "256"] and row[-1] == "17" for row in page.rows) == 6
     assert "6 of 112 trials diverged" in page.said("lost")
-    assert ["mup", "64", "0.0312", "1", "RuntimeError: out of memory"] in page.rows
+    assert ["mup", "size 64", "0.0312", "1", "RuntimeError: out of memory"] in page.rows
     calm = Page(render(*diverged, replace(PROVENANCE, failures=())))
     assert "None failed." in calm.said("lost")
 

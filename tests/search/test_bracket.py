@@ -21,7 +21,7 @@ from sweep.fakes import assert_journal_agrees, measured, small, sweep
 from mutransfer.analysis.line import slope
 from mutransfer.analysis.optimum import optima
 from mutransfer.cli import main
-from mutransfer.config import SweepConfig
+from mutransfer.config import Scale, SweepConfig
 from mutransfer.search.bracket import next_round
 from mutransfer.search.bracketing import look_back
 from mutransfer.search.known import Ask, Losses, Task, curve_of, spent, standard_error
@@ -171,7 +171,7 @@ def observed(proposed: Any, loss: Any) -> list[tuple[tuple[str, int], Observatio
             Observation(
                 point.lr,
                 point.seed,
-                min(loss(Ask(cell.size, math.log2(point.lr), point.seed)), DIVERGED_LOSS),
+                min(loss(Ask(cell.scale.width, math.log2(point.lr), point.seed)), DIVERGED_LOSS),
                 "bracket",
                 point.round,
             ),
@@ -224,6 +224,10 @@ def test_a_round_that_is_recorded_in_part_asks_for_the_rest_of_it() -> None:
             histories[key].append(seen)
 
 
+def at(width: int) -> Scale:
+    return small(Path("unused")).whole(Scale(width))
+
+
 def test_it_goes_on_from_what_is_recorded() -> None:
     loss = parabola({32: -6.8, 64: -7.4, 128: -7.1, 256: -7.7, 512: -7.5})
     histories = search(unit(), loss, defaultdict(list))
@@ -233,7 +237,7 @@ def test_it_goes_on_from_what_is_recorded() -> None:
     assert look_back(surer, histories).spent > look_back(unit(), before).spent
     (wider,) = units(small(Path("unused"), search="bracket", widths=(*WIDTHS, 512), lrs=(2.0**-12, *LRS)))
     after = search(wider, loss, histories)
-    assert after["mup", 512]
+    assert after["mup", at(512)]
     for key, seen in before.items():
         assert set(seen) <= set(after[key])
         assert len({(each.lr, each.seed) for each in after[key]}) == len(after[key])
@@ -244,13 +248,13 @@ def test_it_goes_on_from_a_grid() -> None:
     histories: Any = defaultdict(list)
     for width in WIDTHS[:3]:
         for lr in (0.001, 0.003, 0.009, 0.03):
-            at = loss(Ask(width, math.log2(lr), 0))
-            histories["mup", width].append(Observation(lr, 0, min(at, DIVERGED_LOSS), "grid", 0))
+            value = loss(Ask(width, math.log2(lr), 0))
+            histories["mup", at(width)].append(Observation(lr, 0, min(value, DIVERGED_LOSS), "grid", 0))
     search(unit(budget=12.0), loss, histories)
     for histories_at in histories.values():
         rates = {seen.lr for seen in histories_at}
         assert len({round(math.log2(rate), 6) for rate in rates}) == len(rates), "a rate ran twice, rounded otherwise"
-    assert len({seen.seed for seen in histories["mup", 32]}) > 1
+    assert len({seen.seed for seen in histories["mup", at(32)]}) > 1
 
 
 def test_what_diverged_is_no_large_loss() -> None:
@@ -297,7 +301,7 @@ def test_a_budget_that_is_too_small_is_said(tmp_path: Path) -> None:
 
 
 def price(config: SweepConfig, width: int) -> float:
-    costs = {cell.size: cell_flops(config, cell) for cell in cells(config)}
+    costs = {cell.scale.width: cell_flops(config, cell) for cell in cells(config)}
     return costs[width] / sum(costs.values())
 
 
@@ -351,7 +355,7 @@ def test_a_begun_search_takes_about_as_many_trials_as_expected() -> None:
             histories: Any = defaultdict(list)
             for width, lr in grid:
                 loss = min(planted.loss(Ask(width, math.log2(lr), 0)), DIVERGED_LOSS)
-                histories["mup", width].append(Observation(lr, 0, loss, "grid", 0))
+                histories["mup", at(width)].append(Observation(lr, 0, loss, "grid", 0))
             (begun,), (whole,) = units(config), units(replace(config, **further))
             search(begun, planted.loss, histories)
             before = sum(map(len, histories.values()))

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from mutransfer.config import GPT2, LLAMA, ModelConfig, SweepConfig
+from mutransfer.config import GPT2, LLAMA, ModelConfig, Scale, SweepConfig
 from mutransfer.search.cost import count_matmul_params, count_params, seconds_left, training_flops
 
 
@@ -37,7 +37,7 @@ def test_the_mlp_by_hand() -> None:
 
 def test_flops_by_hand() -> None:
     config = SweepConfig(steps=10, batch_size=4, model=ModelConfig(depth=2, context=64))
-    trial = config.trial(config.arms[0], 128, 0.01, 0)
+    trial = config.trial(config.arms[0], Scale(128), 0.01, 0)
     tokens = 10 * 4 * 64
     assert training_flops(trial) == tokens * (6 * (2 * 12 * 128**2 + 256 * 128) + 12 * 2 * 64 * 128)
 
@@ -83,7 +83,7 @@ def test_flops_are_those_that_torch_counts(architecture: str) -> None:
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         module(torch.zeros(2, 64, dtype=torch.long)).sum().backward()
     assert counter.get_total_flops() == pytest.approx(
-        training_flops(config.trial(config.arms[0], 64, 0.1, 0)), rel=1e-6
+        training_flops(config.trial(config.arms[0], Scale(64), 0.1, 0)), rel=1e-6
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 from sweep.fake_training import FakeTrain
 from sweep.fakes import assert_journal_agrees, calls, measured, small, sweep, told
 
-from mutransfer.config import Arm, Range, SweepConfig, flat_trial
+from mutransfer.config import Arm, Range, Scale, SweepConfig, flat_trial
 from mutransfer.search import sampling
 from mutransfer.search.importance import FEWEST, importances
 from mutransfer.search.planned import Point
@@ -160,7 +160,7 @@ def test_a_trial_is_trained_with_what_its_record_says(tmp_path: Path) -> None:
     for record in recorded:
         flat = flat_trial(record.config)
         others = [flat[each.name] for each in SPACE]
-        trial = searched.trial(Arm("mup", "mup"), 32, record.lr, record.seed, others)
+        trial = searched.trial(Arm("mup", "mup"), Scale(32), record.lr, record.seed, others)
         assert trial.digest(record.data_fingerprint) == record.trial_id
         assert (trial.model.output_mult, trial.optimizer.beta2) == tuple(others)
         assert trial.model == dataclasses.replace(searched.model, width=32, output_mult=others[0])

@@ -17,8 +17,7 @@ from sweep.fakes import calls, in_process, load_fake, small, sweep
 
 from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.cli import main
-from mutransfer.config import AXES, Arm, SweepConfig
-from mutransfer.config.scale import Scale
+from mutransfer.config import DIMENSIONS, Arm, Scale, SweepConfig
 from mutransfer.data import Corpus
 from mutransfer.study.advice import advise, describe
 from mutransfer.study.confirm import confirm, plan_confirmation
@@ -155,14 +154,14 @@ def test_an_arm_keeps_its_changes(tmp_path: Path) -> None:
     ("axis", "sizes", "size"), [("depth", (1, 2, 3), 4), ("batch_size", (8, 16), 32), ("steps", (20, 40), 80)]
 )
 def test_any_axis_can_be_confirmed(axis: str, sizes: tuple[int, ...], size: int, tmp_path: Path) -> None:
-    result = swept(tmp_path, widths=(32,), steps=SweepConfig.steps, **{AXES[axis].sizes: sizes})
-    with pytest.raises(ValueError, match=f"wanted --{axis.replace('_', '-')} alone"):
+    result = swept(tmp_path, widths=(32,), steps=SweepConfig.steps, **{DIMENSIONS[axis].sizes: sizes})
+    with pytest.raises(ValueError, match=f"expected --{axis.replace('_', '-')} for a sweep of .*, got --width"):
         run(result)
     found = run(result, sizes={axis: size})
     there = records.read(result.folder / "confirm" / f"mup-{axis}={size}" / "records.jsonl")
     assert {getattr(record, axis) for record in there} == {size}
     assert (found.scale[axis], found.at_least) == (size, False)
-    assert f"{AXES[axis].word} {size} at the rate tuned at {AXES[axis].word} {sizes[0]}" in found.sentence
+    assert f"{DIMENSIONS[axis].word} {size} at the rate tuned at {DIMENSIONS[axis].word} {sizes[0]}" in found.sentence
 
 
 def test_divergence_there_is_a_result(tmp_path: Path) -> None:
@@ -176,9 +175,9 @@ def test_divergence_there_is_a_result(tmp_path: Path) -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"sizes": {}}, "found no size to train; wanted one: give --width"),
-    ({"sizes": {"depth": 3}}, "found --depth for a sweep of widths; wanted --width alone"),
-    ({"sizes": {"width": 256, "batch_size": 8}}, "found --width and --batch-size"),
+    ({"sizes": {}}, "expected --width for a sweep of widths, got no size; give --width"),
+    ({"sizes": {"depth": 3}}, "expected --width for a sweep of widths, got --depth; give --width"),
+    ({"sizes": {"width": 256, "batch_size": 8}}, "got --width and --batch-size"),
     ({"sizes": {"width": 32}}, "found width 32, at which the rate was tuned"),
     ({"sizes": {"width": 250}}, "multiple of head_dim"),
     ({"sizes": {"width": 0}}, "found width 0"),
@@ -264,6 +263,6 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert found["sentence"] in text
     assert len(records.read(tmp_path / "result" / "confirm" / "mup-width=48" / "records.jsonl")) == 6
     assert main(["confirm", out]) == 2
-    assert capsys.readouterr().err == "mutransfer: found no size to train; wanted one: give --width\n"
+    assert capsys.readouterr().err == "mutransfer: expected --width for a sweep of widths, got no size; give --width\n"
     assert main(["confirm", str(tmp_path / "none"), "--width", "48"]) == 2
     assert "found no result" in capsys.readouterr().err

@@ -51,12 +51,13 @@ def test_a_table_that_is_none_is_refused_in_a_line(tmp_path: Path, text: str) ->
 def test_the_page_is_told_what_failed_and_has_not_run_since(folder: Path) -> None:
     result = read_result(folder)
     ran = result.records[0]
-    lost = Failure("0123456789abcdef", "mup", 64, 0.5, 1, "RuntimeError: out of memory", "2026-01-01T00:00:00+00:00")
+    when, scale = "2026-01-01T00:00:00+00:00", {"width": 64}
+    lost = Failure("0123456789abcdef", "mup", 0.5, 1, "RuntimeError: out of memory", when, scale)
     again = dataclasses.replace(lost, error="RuntimeError: once more")
     for failure in (lost, again, dataclasses.replace(lost, trial_id=ran.trial_id)):
         append_failure(ResultFolder(folder), failure)
     (failed,) = provenance(result).failures
-    assert dataclasses.astuple(failed) == ("mup", 64, 0.5, 1, "RuntimeError: once more")
+    assert dataclasses.astuple(failed) == ("mup", "width 64", 0.5, 1, "RuntimeError: once more")
 
 
 def test_arms_are_in_the_order_of_the_config_and_sizes_ascend(folder: Path) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from mutransfer.config import AXES, Arm, SweepConfig, sweep_from_json, to_json
-from mutransfer.config.scale import Scale
+from mutransfer.config import DIMENSIONS, Arm, Scale, SweepConfig, sweep_from_json, to_json, validate
 from mutransfer.search.rounds import find_missing_rates
 from mutransfer.study.advice import advise
 from mutransfer.study.result import read_result
@@ -23,7 +22,7 @@ SIZES = {"depth": (1, 2, 4), "batch_size": (2, 4, 8), "steps": (4, 8, 16)}
 
 
 def along(out: Path, axis: str, **changes: Any) -> SweepConfig:
-    sizes = {AXES[axis].sizes: SIZES[axis]}
+    sizes = {DIMENSIONS[axis].sizes: SIZES[axis]}
     return dataclasses.replace(small(out, steps=SweepConfig.steps, **changes), widths=(32,), **sizes)
 
 
@@ -42,41 +41,32 @@ def test_a_sweep_along_an_axis_varies_that_alone(tmp_path: Path, axis: str) -> N
 
 
 def test_the_axes_own_field_gives_way_to_the_sizes(tmp_path: Path) -> None:
-    trial = along(tmp_path, "steps").trial(Arm("mup", "mup"), 16, 0.1, 0)
+    trial = along(tmp_path, "steps").trial(Arm("mup", "mup"), Scale(steps=16), 0.1, 0)
     assert trial.steps == 16
-    trial = along(tmp_path, "depth").trial(Arm("mup", "mup"), 4, 0.1, 0)
+    trial = along(tmp_path, "depth").trial(Arm("mup", "mup"), Scale(depth=4), 0.1, 0)
     assert (trial.model.depth, trial.model.width, trial.base_depth) == (4, 32, 2)
 
 
-def test_a_folder_is_extended_along_its_axis_and_no_other(tmp_path: Path) -> None:
+def test_a_folder_is_extended_along_its_axis(tmp_path: Path) -> None:
     config = along(tmp_path, "depth")
     sweep(config, FakeTrain(os.devnull))
     deeper = dataclasses.replace(config, depths=(2, 8))
     assert sweep(deeper, FakeTrain(os.devnull)).ran == len(config.lrs) * config.seeds
     assert [optimum.scale.depth for optimum in read_result(tmp_path).analysis.arms[0].optima] == [1, 2, 4, 8]
-    with pytest.raises(ValueError, match="made to sweep depths; this command wanted widths"):
-        sweep(dataclasses.replace(config, depths=()), FakeTrain(os.devnull))
-
-
-def test_two_axes_or_several_widths_with_another_axis_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="wanted one axis"):
-        dataclasses.replace(along(tmp_path, "depth"), batch_sizes=(2, 4)).validate()
-    with pytest.raises(ValueError, match="found 2 widths with depths"):
-        dataclasses.replace(along(tmp_path, "depth"), widths=(32, 64)).validate()
 
 
 def test_a_size_given_twice_and_a_field_that_the_axis_sets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="found 2 twice in depths"):
-        dataclasses.replace(along(tmp_path, "depth"), depths=(2, 2)).validate()
+        validate(dataclasses.replace(along(tmp_path, "depth"), depths=(2, 2)))
     deep = dataclasses.replace(SweepConfig().model, depth=9)
     for axis, changes, told in (
-        ("depth", {"model": deep}, "found depth 9 in a sweep along depths"),
-        ("steps", {"steps": 999}, "found steps 999 in a sweep along numbers of steps"),
-        ("batch_size", {"batch_size": 999}, "found batch_size 999 in a sweep along batch sizes"),
+        ("depth", {"model": deep}, "expected the depth in depths alone, got model.depth 9 as well"),
+        ("steps", {"steps": 999}, "expected the number of steps in step_counts alone, got steps 999 as well"),
+        ("batch_size", {"batch_size": 999}, "expected the batch size in batch_sizes alone, got batch_size 999 as well"),
     ):
-        config = SweepConfig(widths=(32,), **{AXES[axis].sizes: SIZES[axis]}, **changes)  # type: ignore[arg-type]
+        config = SweepConfig(widths=(32,), **{DIMENSIONS[axis].sizes: SIZES[axis]}, **changes)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=told):
-            config.validate()
+            validate(config)
 
 
 @pytest.mark.parametrize("axis", ["batch_size", "steps"])
@@ -98,10 +88,10 @@ VARIANTS = (
 
 def test_an_arm_trains_what_it_changes_and_nothing_else(tmp_path: Path) -> None:
     config = small(tmp_path, variants=VARIANTS)
-    config.validate()
+    validate(config)
     plain, normed, decayed = config.arms
     lr, seed = 2.0**-6, 0
-    at_32 = {arm.name: config.trial(arm, 32, lr, seed) for arm in config.arms}
+    at_32 = {arm.name: config.trial(arm, Scale(32), lr, seed) for arm in config.arms}
     model = dataclasses.replace(at_32["mup"].model, qk_norm=True)
     assert at_32[normed.name] == dataclasses.replace(at_32[plain.name], model=model)
     optimizer = dataclasses.replace(at_32["mup"].optimizer, weight_decay=0.1)
@@ -126,7 +116,7 @@ def test_arms_survive_the_config_file() -> None:
 
 def test_one_name_for_two_arms_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="found sp twice in arms"):
-        SweepConfig(variants=(Arm("sp", "sp"),)).validate()
+        validate(SweepConfig(variants=(Arm("sp", "sp"),)))
     sweep(small(tmp_path, variants=VARIANTS[:1]), FakeTrain(os.devnull))
     other = Arm(VARIANTS[0].name, "mup", (("model.bias", True),))
     with pytest.raises(ValueError, match="twice in arms"):
@@ -134,8 +124,8 @@ def test_one_name_for_two_arms_is_refused(tmp_path: Path) -> None:
 
 
 def test_arms_that_train_the_same_are_refused() -> None:
-    with pytest.raises(ValueError, match="found arms mup and again alike"):
-        SweepConfig(variants=(Arm("again", "mup", (("model.qk_norm", False),)),)).validate()
+    with pytest.raises(ValueError, match="got 'mup' and 'again' alike; remove one"):
+        validate(SweepConfig(variants=(Arm("again", "mup", (("model.qk_norm", False),)),)))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +137,7 @@ def test_arms_that_train_the_same_are_refused() -> None:
         ((None, 1), "found the changes .* in arm x; wanted pairs"),
         (("steps", 1, 2), "found the changes .* in arm x; wanted pairs"),
         (("widths", (1, 2)), "found the change widths in arm x"),
-        (("model.width", 8), "found the change model.width in arm x of a sweep along width"),
+        (("model.width", 8), "expected no change of model.width in arm x"),
         (("steps", -1), "in arm x: found steps -1"),
         (("model.qk_norm", 3), "in arm x: found model.qk_norm 3"),
         (("z_loss", float("nan")), "in arm x: found z_loss nan"),
@@ -155,7 +145,7 @@ def test_arms_that_train_the_same_are_refused() -> None:
 )
 def test_a_wrong_change_is_told_with_its_arm(change: tuple[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told) as raised:
-        SweepConfig(variants=(Arm("x", "mup", (change,)),)).validate()
+        validate(SweepConfig(variants=(Arm("x", "mup", (change,)),)))
     assert "\n" not in str(raised.value)
 
 
@@ -163,5 +153,5 @@ def test_a_wrong_change_is_told_with_its_arm(change: tuple[str, Any], told: str)
 def test_a_name_that_is_no_folder_is_refused_in_a_line(name: Any) -> None:
     for config in (SweepConfig(variants=(Arm(name, "mup", (("model.qk_norm", True),)),)), SweepConfig(experiment=name)):
         with pytest.raises(ValueError, match="wanted") as raised:
-            config.validate()
+            validate(config)
         assert "\n" not in str(raised.value)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mutransfer.config import MODES, Arm, Execution, ModelConfig, SweepConfig, TrialConfig
+from mutransfer.config import MODES, Arm, Execution, ModelConfig, Scale, SweepConfig, TrialConfig
 from mutransfer.data import Corpus
 from mutransfer.sweep.driver import run_sweep
 from mutransfer.sweep.events import Appended, Event, ignore
@@ -184,7 +184,7 @@ def test_a_kind_of_step_that_is_asked_for_is_used(tmp_path: Path, mode: str) -> 
 def test_nothing_is_measured_that_need_not_be(tmp_path: Path) -> None:
     auto = small(tmp_path, device="cuda")
     trial, tiny = (
-        config.trial(config.arms[0], 32, 0.1, 0) for config in (auto, replace(auto, batch_size=4, model=TINY))
+        config.trial(config.arms[0], Scale(32), 0.1, 0) for config in (auto, replace(auto, batch_size=4, model=TINY))
     )
     assert settled(auto, "cpu", 1, trial) == Execution(1, "eager")
     assert settled(auto, "cpu", 1, tiny) == Execution(8, "eager")

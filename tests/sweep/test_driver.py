@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mutransfer.config import Scale
 from mutransfer.search.rounds import DIVERGED_LOSS
 from mutransfer.sweep import events, executors
 from mutransfer.sweep.driver import run_sweep
@@ -46,7 +47,7 @@ def test_a_sweep_records_every_trial_once(out: Path, train: FakeTrain) -> None:
     config = small(out)
     outcome = sweep(config, train)
     expected = {
-        config.trial(config.arms[0], width, lr, seed).digest(CORPUS.fingerprint)
+        config.trial(config.arms[0], Scale(width), lr, seed).digest(CORPUS.fingerprint)
         for width in config.widths
         for lr in config.lrs
         for seed in range(config.seeds)
@@ -85,7 +86,9 @@ def test_the_record_is_on_disk_before_optuna_is_told(out: Path, train: FakeTrain
 
 def test_the_dearest_trials_go_first(out: Path, train: FakeTrain) -> None:
     seen: list[int] = []
-    sweep(small(out), train, lambda e: seen.append(e.trial.cell.size) if isinstance(e, events.Dispatched) else None)
+    sweep(
+        small(out), train, lambda e: seen.append(e.trial.cell.scale.width) if isinstance(e, events.Dispatched) else None
+    )
     assert seen == sorted(seen, reverse=True)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mutransfer.config import SweepConfig
+from mutransfer.config import Scale, SweepConfig
 from mutransfer.data import Corpus
 from mutransfer.search.planned import cells
 from mutransfer.search.rounds import DIVERGED_LOSS, ROUND, Observation, _seed_means
@@ -134,7 +134,7 @@ def test_the_worse_half_of_every_round_is_dropped_at_each_rung_and_half_of_all_s
     arm = config.arms[0]
 
     def mean(values: tuple[float, float], step: int) -> float:
-        return sum(loss_at(config.trial(arm, 32, values[0], seed, values[1:]), step) for seed in (0, 1)) / 2
+        return sum(loss_at(config.trial(arm, Scale(32), values[0], seed, values[1:]), step) for seed in (0, 1)) / 2
 
     found = rounds(tmp_path / "out")
     assert sorted(found) == [0, 1, 2]
@@ -147,7 +147,7 @@ def test_the_worse_half_of_every_round_is_dropped_at_each_rung_and_half_of_all_s
             assert sorted(each.seed for each in trials) == [0, 1]
             for each in trials:
                 assert each.pruned_step == expected[values]
-                trial = config.trial(arm, 32, values[0], each.seed, values[1:])
+                trial = config.trial(arm, Scale(32), values[0], each.seed, values[1:])
                 assert each.final_loss == loss_at(trial, expected[values] or STEPS)
                 assert (each.val_loss is None) == (expected[values] is not None)
                 assert each.tokens == trial.tokens * (expected[values] or STEPS) / STEPS
@@ -393,7 +393,7 @@ def test_with_real_training_what_survives_is_what_it_would_be_alone(tmp_path: Pa
     assert Counter(each.pruned_step for each in found) == {None: 1, 6: 1, 3: 2}
     for each in found:
         others = (each.config["model"]["output_mult"],)
-        (alone,) = train_trials([config.trial(config.arms[0], 16, each.lr, 0, others)], corpus, "cpu", "eager")
+        (alone,) = train_trials([config.trial(config.arms[0], Scale(16), each.lr, 0, others)], corpus, "cpu", "eager")
         if each.pruned_step is None:
             assert (each.final_loss, each.val_loss) == (alone.final_loss, alone.val_loss)
         else:  # the last window, of one step

@@ -27,7 +27,7 @@ def test_the_tally_agrees_with_the_sweep(tmp_path: Path) -> None:
     assert tally.seconds_left() == 0
     for cell in cells(config):
         means = {
-            lr: sum(loss_of(config.trial(cell.arm, cell.size, lr, seed)) for seed in range(2)) / 2
+            lr: sum(loss_of(config.trial(cell.arm, cell.scale, lr, seed)) for seed in range(2)) / 2
             for lr in (2.0**-8, 2.0**-6)
         }
         best = tally.best(cell)

@@ -39,7 +39,7 @@ def test_a_sweep_under_way(tmp_path: Path) -> None:
     narrow, wide = (cell_flops(small(tmp_path), cell) for cell in cells(small(tmp_path)))
     ratio = narrow / wide
     assert third.seconds_left == pytest.approx((3 + 6 * ratio) * 0.5)
-    assert [(cell.size, cell.done, cell.to_run) for cell in third.cells] == [(32, 0, 6), (64, 3, 3)]
+    assert [(cell.scale.width, cell.done, cell.to_run) for cell in third.cells] == [(32, 0, 6), (64, 3, 3)]
 
 
 def test_a_finished_sweep(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mutransfer.cli import main
-from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
+from mutransfer.config import Arm, ModelConfig, OptimizerConfig, Scale, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.config.model import GPT2, LLAMA
 from mutransfer.coordcheck import coord_check
 from mutransfer.data import Corpus
@@ -60,7 +60,7 @@ ON_THE_HOST |= {"nadam": {"step", "mu_product"}, "radam": {"step"}, "rmsprop": {
 
 def trial(**changes: object) -> TrialConfig:
     sweep = SweepConfig(steps=6, batch_size=3, eval_batches=2, base_width=16, model=PLAIN)
-    return replace(sweep.trial(Arm("mup", "mup"), 32, 2**-7, 0), **changes)  # type: ignore[arg-type]
+    return replace(sweep.trial(Arm("mup", "mup"), Scale(32), 2**-7, 0), **changes)  # type: ignore[arg-type]
 
 
 SMALL = trial(model=MODELS["mlp"])

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from mutransfer.cli import main
-from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
+from mutransfer.config import Arm, ModelConfig, OptimizerConfig, Scale, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.data import Corpus
 from mutransfer.files import write_whole
 from mutransfer.optim import rewarmup_factor, rewarmup_steps, schedule_factor, shared_steps
@@ -41,7 +41,7 @@ def trial(name: str = "adamw", lr: float = 2**-7, **changes: object) -> TrialCon
         optimizer=OptimizerConfig(name=name, clip_norm=0.5),
         schedule=ScheduleConfig("constant", warmup=4.0) if constant else WSD,
     )
-    return dataclasses.replace(sweep.trial(Arm("mup", "mup"), 32, lr, 0), **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(sweep.trial(Arm("mup", "mup"), Scale(32), lr, 0), **changes)  # type: ignore[arg-type]
 
 
 def same(one: TrialResult, other: TrialResult) -> bool:

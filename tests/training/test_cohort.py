@@ -14,9 +14,17 @@ from torch.overrides import TorchFunctionMode
 
 from mutransfer.analysis.curve import Curve
 from mutransfer.analysis.optimum import optima
-from mutransfer.config import Arm, InitConfig, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
+from mutransfer.config import (
+    Arm,
+    InitConfig,
+    ModelConfig,
+    OptimizerConfig,
+    Scale,
+    ScheduleConfig,
+    SweepConfig,
+    TrialConfig,
+)
 from mutransfer.config.model import GPT2, LLAMA
-from mutransfer.config.scale import Scale
 from mutransfer.data import Corpus, load_corpus, sample_batch
 from mutransfer.theory.optimizers import OPTIMIZERS
 from mutransfer.training import TrialResult, train
@@ -32,7 +40,7 @@ MEASURED = ("init_loss", "final_loss", "mean_loss", "val_loss", "attention_logit
 
 def trial(lr: float = 2**-7, seed: int = 0, model: ModelConfig = PLAIN, **changes: object) -> TrialConfig:
     sweep = SweepConfig(steps=24, batch_size=3, eval_batches=1, base_width=16, dtype="float64", model=model)
-    made = sweep.trial(Arm("mup", "mup"), 32, lr, seed)
+    made = sweep.trial(Arm("mup", "mup"), Scale(32), lr, seed)
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -123,7 +131,7 @@ def test_in_bfloat16_nearly_so() -> None:
 def test_in_float32_the_losses_and_the_optimum_are_the_same_but_for_rounding() -> None:
     corpus, exponents = load_corpus("stdlib"), np.arange(-10.0, -3.0)
     sweep = SweepConfig(steps=50, batch_size=4, eval_batches=1, model=ModelConfig(context=16, depth=1))
-    trials = [sweep.trial(Arm("sp", "sp"), 32, 2.0**exponent, 0) for exponent in exponents]
+    trials = [sweep.trial(Arm("sp", "sp"), Scale(32), 2.0**exponent, 0) for exponent in exponents]
     together = np.array([result.final_loss for result in train(trials, corpus, "cpu")])
     alone = np.array([train([each], corpus, "cpu")[0].final_loss for each in trials])
     assert np.abs(together - alone).max() < 1e-3

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from mutransfer.config import LLAMA, Arm, ModelConfig, OptimizerConfig, SweepConfig, TrialConfig
+from mutransfer.config import LLAMA, Arm, ModelConfig, OptimizerConfig, Scale, SweepConfig, TrialConfig
 from mutransfer.data import Corpus
 from mutransfer.training import Part, train
 
@@ -38,7 +38,7 @@ def a_process_of_its_own() -> Iterator[None]:
 
 def trial(arm: str = "mup", width: int = 16, model: ModelConfig = TINY, **changes: Any) -> TrialConfig:
     sweep = SweepConfig(batch_size=2, eval_batches=1, base_width=32, model=model, steps=12, dtype="float64")
-    return replace(sweep.trial(Arm(arm, arm), width, 2**-6, 0), **changes)
+    return replace(sweep.trial(Arm(arm, arm), Scale(width), 2**-6, 0), **changes)
 
 
 def check(config: TrialConfig) -> None:

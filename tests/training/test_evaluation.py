@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mutransfer.config import Arm, ModelConfig, SweepConfig, TrialConfig
+from mutransfer.config import Arm, ModelConfig, Scale, SweepConfig, TrialConfig
 from mutransfer.data import Corpus, validation_batches
 from mutransfer.models import TokenMLP, Transformer
 from mutransfer.training.evaluation import evaluate, largest_attention_logit
@@ -21,7 +21,7 @@ CORPUS = Corpus("drawn", "0" * 16, 50, DRAWN[:1000], DRAWN[1000:])
 
 def trial(model: ModelConfig = SMALL, **changes: object) -> TrialConfig:
     sweep = SweepConfig(base_width=16, batch_size=3, eval_batches=4, dtype="float64", model=model)
-    return dataclasses.replace(sweep.trial(Arm("mup", "mup"), 32, 0.1, 0), **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(sweep.trial(Arm("mup", "mup"), Scale(32), 0.1, 0), **changes)  # type: ignore[arg-type]
 
 
 def held_out(config: TrialConfig) -> list[torch.Tensor]:

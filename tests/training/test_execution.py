@@ -17,6 +17,7 @@ from mutransfer.config import (
     Execution,
     ModelConfig,
     OptimizerConfig,
+    Scale,
     ScheduleConfig,
     SweepConfig,
     TrialConfig,
@@ -36,7 +37,7 @@ MEASURED = json.loads((Path(__file__).parents[2] / "results" / "bench" / "cohort
 
 def trial(width: int = 32, batch_size: int = 16, context: int = 64, **changes: object) -> TrialConfig:
     sweep = SweepConfig(batch_size=batch_size, base_width=32, model=ModelConfig(context=context))
-    return replace(sweep.trial(Arm("mup", "mup"), width, 2**-7, 0), **changes)  # type: ignore[arg-type]
+    return replace(sweep.trial(Arm("mup", "mup"), Scale(width), 2**-7, 0), **changes)  # type: ignore[arg-type]
 
 
 def device(fixed: float, each: float, fits: int, seen: list[int] | None = None, launch: float = 1.0) -> Measure:
@@ -167,7 +168,7 @@ def test_the_rule_for_a_cpu_is_what_was_measured() -> None:
 def test_the_default_study_is_trained_trial_by_trial_on_a_cpu() -> None:
     sweep = SweepConfig()
     for width in sweep.widths:
-        assert find_execution(sweep.trial(sweep.arms[0], width, 0.1, 0), CORPUS, "cpu", most=16) == Execution()
+        assert find_execution(sweep.trial(sweep.arms[0], Scale(width), 0.1, 0), CORPUS, "cpu", most=16) == Execution()
 
 
 def test_never_more_than_asked_for_and_one_where_the_optimizer_cannot() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from mutransfer.config import Arm, ModelConfig, OptimizerConfig, SweepConfig, TrialConfig
+from mutransfer.config import Arm, ModelConfig, OptimizerConfig, Scale, SweepConfig, TrialConfig
 from mutransfer.data import Corpus
 from mutransfer.training import cohort as cohort_module
 from mutransfer.training import train
@@ -49,7 +49,7 @@ def differentiated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def trials(count: int, **changes: Any) -> list[TrialConfig]:
     model = ModelConfig(vocab=64, context=8, depth=1, head_dim=8)
     sweep = SweepConfig(batch_size=2, base_width=16, model=model, steps=STEPS)
-    each = sweep.trial(Arm("mup", "mup"), 16, 2**-5, 0)
+    each = sweep.trial(Arm("mup", "mup"), Scale(16), 2**-5, 0)
     return [replace(each, lr=each.lr * 2**place, seed=place % 2, **changes) for place in range(count)]
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mutransfer.config import SweepConfig, TrialConfig
+from mutransfer.config import Scale, SweepConfig, TrialConfig
 from mutransfer.training.losses import log_z, token_loss, training_loss
 
 N, V = 6, 5
@@ -29,7 +29,7 @@ class Outputs(nn.Module):
 
 def trial(**changes: object) -> TrialConfig:
     sweep = SweepConfig(dtype="float64")
-    return dataclasses.replace(sweep.trial(sweep.arms[0], 32, 0.1, 0), **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(sweep.trial(sweep.arms[0], Scale(32), 0.1, 0), **changes)  # type: ignore[arg-type]
 
 
 def gradient(config: TrialConfig) -> torch.Tensor:

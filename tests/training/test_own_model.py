@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
+from mutransfer.config import Arm, ModelConfig, OptimizerConfig, Scale, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.data import Corpus, sample_batch
 from mutransfer.parametrization import parametrize
 from mutransfer.training import Checkpoint, Part, own_model, train, train_trial
@@ -73,7 +73,7 @@ def trial(name: str = "build", lr: float = 2.0**-5, seed: int = 0, **changes: An
         optimizer=OptimizerConfig(weight_decay=0.1, clip_norm=0.5),
         schedule=ScheduleConfig(name="constant", warmup=0.0),
     )
-    return dataclasses.replace(sweep.trial(Arm("mup", "mup_table3"), 32, lr, seed), **changes)
+    return dataclasses.replace(sweep.trial(Arm("mup", "mup_table3"), Scale(32), lr, seed), **changes)
 
 
 def curve(found: TrialConfig) -> list[float]:

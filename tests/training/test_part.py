@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
+from mutransfer.config import Arm, ModelConfig, OptimizerConfig, Scale, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.data import Corpus
 from mutransfer.training import Part, TrialResult, train, trainer
 
@@ -30,7 +30,7 @@ def trial(name: str = "adamw", lr: float = 2**-7, seed: int = 0, **changes: Any)
         optimizer=OptimizerConfig(name=name, clip_norm=0.5),
         schedule=ScheduleConfig("constant" if name.startswith("schedule_free") else "linear"),
     )
-    return dataclasses.replace(sweep.trial(Arm("mup", "mup"), 32, lr, seed), **changes)
+    return dataclasses.replace(sweep.trial(Arm("mup", "mup"), Scale(32), lr, seed), **changes)
 
 
 def go(trials: Sequence[TrialConfig], until: int, before: Sequence[TrialResult | None]) -> list[TrialResult]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mutransfer.cli import main
-from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
+from mutransfer.config import Arm, ModelConfig, OptimizerConfig, Scale, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.data import Corpus, sample_batch
 from mutransfer.optim import growth_at, momentum_fall, schedule_factor
 from mutransfer.toolbox.doctor.recorded import read_trials
@@ -41,7 +41,7 @@ def trial(case: str, lr: float = 2**-6, **changes: object) -> TrialConfig:
         optimizer=OptimizerConfig(clip_norm=0.5),
         schedule=schedule,
     )
-    made = dataclasses.replace(sweep.trial(Arm("mup", "mup"), 32, lr, 0), largest_batch=largest)
+    made = dataclasses.replace(sweep.trial(Arm("mup", "mup"), Scale(32), lr, 0), largest_batch=largest)
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
+from mutransfer.config import Arm, ModelConfig, OptimizerConfig, Scale, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.data import Corpus, load_corpus, sample_batch
 from mutransfer.optim import averaged_weights
 from mutransfer.training import TrialResult, train
@@ -29,7 +29,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 def trial(lr: float = 2**-7, seed: int = 0, width: int = 32, **changes: object) -> TrialConfig:
     sweep = dataclasses.replace(SWEEP, **changes)  # type: ignore[arg-type]
-    return sweep.trial(Arm("mup", "mup"), width, lr, seed)
+    return sweep.trial(Arm("mup", "mup"), Scale(width), lr, seed)
 
 
 def test_it_learns_and_says_what_it_measured(corpus: Corpus) -> None:
@@ -245,7 +245,7 @@ def growth(parametrization: str, steps: int) -> dict[str, float]:
     changes: dict[str, list[float]] = {}
     for width in WIDTHS:
         sweep = SweepConfig(base_width=WIDTHS[0], schedule=ScheduleConfig(name="constant", warmup=0.0))
-        config = sweep.trial(Arm("x", parametrization), width, 2**-7, 0)
+        config = sweep.trial(Arm("x", parametrization), Scale(width), 2**-7, 0)
         built = build(config, "cpu")
         tokens = torch.from_numpy(sample_batch(corpus.train, 0, 0, 4, 64))
         seen: dict[str, torch.Tensor] = {}

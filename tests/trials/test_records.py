@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mutransfer.config import SweepConfig
+from mutransfer.config import Scale, SweepConfig
 from mutransfer.config.scale import DIMENSIONS
 from mutransfer.trials import records
 from mutransfer.trials.records import Record
@@ -20,7 +20,7 @@ DAMAGED = r"records\.jsonl, line 2: expected a whole record, got a damaged one"
 
 
 def record(width: int = 32, lr: float = 2.0**-6, seed: int = 0, **changes: Any) -> Record:
-    trial = CONFIG.trial(CONFIG.arms[0], width, lr, seed)
+    trial = CONFIG.trial(CONFIG.arms[0], Scale(width), lr, seed)
     values: dict[str, Any] = {
         f.name: {"str": "text", "int": 7, "float": 2.5, "bool": False}[str(f.type).split(" | ")[0]]
         for f in dataclasses.fields(Record)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from measures.intervals import log_slope
 from measures.training import start
 from mutransfer import InitConfig, ModelConfig, ScheduleConfig, SweepConfig
-from mutransfer.config import Arm
+from mutransfer.config import Arm, Scale
 from mutransfer.data import sample_batch
 
 Series = dict[tuple[str, int], list[list[float]]]
@@ -76,7 +76,7 @@ class CoordinateCheck:
         for seed in range(self.seeds):
             tokens_BT1 = self._tokens(seed, place)
             for width in self.widths:
-                training = start(self._sweep().trial(Arm(name, name), width, self.lr, seed), tokens_BT1)
+                training = start(self._sweep().trial(Arm(name, name), Scale(width), self.lr, seed), tokens_BT1)
                 before = outputs(training.built.model, tokens_BT1)
                 for updates, _ in training.steps(self.updates):
                     for module, x_BTC in outputs(training.built.model, tokens_BT1).items():
@@ -96,7 +96,7 @@ class CoordinateCheck:
         for seed in range(self.seeds):
             tokens_BT1 = self._tokens(seed, place)
             models = [
-                start(sweep.trial(Arm(name, name), width, self.lr, seed), tokens_BT1).built.model
+                start(sweep.trial(Arm(name, name), Scale(width), self.lr, seed), tokens_BT1).built.model
                 for width in self.widths
             ]
             sizes.append([rms(outputs(model, tokens_BT1)["readout"]) for model in models])

@@ -13,7 +13,7 @@ from place import Place
 
 from measures.training import start
 from mutransfer import ModelConfig, SweepConfig
-from mutransfer.config import Arm
+from mutransfer.config import Arm, Scale
 from mutransfer.data import sample_batch
 
 TABLES = ("mup", "mup_table3", "mup_table9")
@@ -57,5 +57,5 @@ class Equivalence:
             model=ModelConfig(zero_readout=zero, zero_query=zero),
         )
         batch = sample_batch(place.corpus.train, 0, 0, self.batch_size, ModelConfig.context)
-        training = start(sweep.trial(Arm(name, name), width, self.lr, 0), torch.from_numpy(batch))
+        training = start(sweep.trial(Arm(name, name), Scale(width), self.lr, 0), torch.from_numpy(batch))
         return np.array([loss for _, loss in training.steps(self.steps)])

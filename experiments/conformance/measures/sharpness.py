@@ -18,7 +18,7 @@ from place import Place
 from measures.intervals import over_seeds
 from measures.training import Training, start
 from mutransfer import InitConfig, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig
-from mutransfer.config import Arm
+from mutransfer.config import Arm, Scale
 from mutransfer.data import sample_batch
 from mutransfer.toolbox.sharpness.measure import measure_sharpness, momentum_limit
 from mutransfer.training.losses import training_loss
@@ -70,7 +70,7 @@ class EdgeOfStability:
             schedule=ScheduleConfig("constant", warmup=0.0),
         )
         tokens_BT1 = torch.from_numpy(sample_batch(place.corpus.train, seed, 0, self.batch_size, self.context)) % 8
-        training = start(sweep.trial(Arm("sp", "sp"), self.width, lr, seed), tokens_BT1)
+        training = start(sweep.trial(Arm("sp", "sp"), Scale(self.width), lr, seed), tokens_BT1)
         every = self.steps // self.looks
         sharp = [
             sharpness(training)

@@ -19,7 +19,7 @@ from torch import Tensor
 from measures.intervals import log_slope
 from measures.training import start
 from mutransfer import ModelConfig, ScheduleConfig, SweepConfig
-from mutransfer.config import Arm
+from mutransfer.config import Arm, Scale
 from mutransfer.data import sample_batch
 
 Series = dict[str, list[list[float]]]
@@ -66,7 +66,7 @@ class SpectralNorms:
         for seed in range(self.seeds):
             batch = sample_batch(place.corpus.train, seed, 0, self.batch_size, ModelConfig.context)
             for width in self.widths:
-                training = start(sweep.trial(Arm(name, name), width, self.lr, seed), torch.from_numpy(batch))
+                training = start(sweep.trial(Arm(name, name), Scale(width), self.lr, seed), torch.from_numpy(batch))
                 square = {
                     parameter: (weight, weight.detach().clone())
                     for parameter, weight in training.built.model.named_parameters()

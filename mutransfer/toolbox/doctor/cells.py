@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mutransfer.config import Scale
 from mutransfer.toolbox.doctor.finding import Diagnosis
 
 
@@ -13,7 +14,7 @@ class Patient(NamedTuple):
     """A trial as the doctor sees it; `final_loss` is None where it diverged, `diagnosis` where its curve is missing."""
 
     arm: str
-    size: int
+    scale: Scale
     lr: float
     seed: int
     final_loss: float | None
@@ -22,11 +23,11 @@ class Patient(NamedTuple):
 
 @dataclass(frozen=True)
 class Cell:
-    """The trials of one arm at one size: the rate with the lowest mean final loss among those at which no seed diverged
-    (None: there is none), and by rule at which rates it was found, with the number of trials."""
+    """The trials of one arm at one scale: the rate with the lowest mean final loss among those at which no seed
+    diverged (None: there is none), and by rule at which rates it was found, with the number of trials."""
 
     arm: str
-    size: int
+    scale: Scale
     trials: int
     unseen: int
     best_lr: float | None
@@ -36,16 +37,16 @@ class Cell:
 
 
 def cells(patients: Iterable[Patient]) -> list[Cell]:
-    """The cells of a sweep, the arms in the order in which they first come, and their sizes ascending."""
-    groups: dict[tuple[str, int], list[Patient]] = {}
+    """The cells of a sweep, the arms in the order in which they first come, and their scales ascending."""
+    groups: dict[tuple[str, Scale], list[Patient]] = {}
     for patient in patients:
-        groups.setdefault((patient.arm, patient.size), []).append(patient)
+        groups.setdefault((patient.arm, patient.scale), []).append(patient)
     arms = [arm for arm, _ in groups]
     ordered = sorted(groups, key=lambda cell: (arms.index(cell[0]), cell[1]))
     return [_cell(*cell, groups[cell]) for cell in ordered]
 
 
-def _cell(arm: str, size: int, group: Sequence[Patient]) -> Cell:
+def _cell(arm: str, scale: Scale, group: Sequence[Patient]) -> Cell:
     losses: dict[float, list[float | None]] = {}
     found: dict[str, dict[float, int]] = {}
     for patient in sorted(group, key=lambda patient: patient.lr):
@@ -58,7 +59,7 @@ def _cell(arm: str, size: int, group: Sequence[Patient]) -> Cell:
     at_best = [patient.diagnosis for patient in group if patient.lr == best and patient.diagnosis]
     unseen = sum(patient.diagnosis is None for patient in group)
     healthy = best is not None and all(diagnosis.healthy for diagnosis in at_best)
-    return Cell(arm, size, len(group), unseen, best, found, healthy)
+    return Cell(arm, scale, len(group), unseen, best, found, healthy)
 
 
 def _whole(losses: Sequence[float | None]) -> list[float]:

@@ -14,6 +14,7 @@ from mutransfer.arguments import parse
 from mutransfer.checks import positive
 
 if TYPE_CHECKING:
+    from mutransfer.config import Scale
     from mutransfer.toolbox.doctor import Diagnosis, Finding, Run
     from mutransfer.toolbox.doctor.cells import Cell
     from mutransfer.toolbox.doctor.recorded import RecordedTrial
@@ -104,7 +105,7 @@ def _examine_folder(path: Path, arguments: DoctorArguments) -> None:
         raise ValueError(
             f"found --{given.replace('_', '-')} with {path}, whose records say so themselves; leave it out"
         )
-    word, trials = read_trials(path)
+    trials = read_trials(path)
     if arguments.trial is not None:
         _report(_pick(trials, arguments.trial, path), arguments)
         return
@@ -114,16 +115,16 @@ def _examine_folder(path: Path, arguments: DoctorArguments) -> None:
     if not any(diagnoses):
         raise ValueError(f"found no curve of any trial in {path / 'curves'}; wanted some: restore them")
     patients = [
-        Patient(t.record.arm, t.size, t.record.lr, t.record.seed, t.record.final_loss, diagnosis)
+        Patient(t.record.arm, t.scale, t.record.lr, t.record.seed, t.record.final_loss, diagnosis)
         for t, diagnosis in zip(trials, diagnoses, strict=True)
     ]
     found = cells(patients)
     if arguments.json:
-        print(json.dumps(_folder_json(path, word, trials, diagnoses, found), indent=1, allow_nan=False))
+        print(json.dumps(_folder_json(path, trials, diagnoses, found), indent=1, allow_nan=False))
     else:
-        for line in _folder_lines(path, word, found, diagnoses):
+        for line in _folder_lines(path, found, diagnoses):
             print(line)
-    sick = [f"{cell.arm} at {word} {cell.size}" for cell in found if not cell.healthy]
+    sick = [f"{cell.arm} at {cell.scale.describe()}" for cell in found if not cell.healthy]
     if sick:
         raise UnhealthyError(f"something is wrong at the best rate of {', '.join(sick)}")
 
@@ -183,14 +184,14 @@ def _finding_lines(finding: Finding) -> Iterator[str]:
     yield f"  source: {finding.source}"
 
 
-def _folder_lines(path: Path, word: str, found: Sequence[Cell], diagnoses: Sequence[Diagnosis | None]) -> Iterator[str]:
+def _folder_lines(path: Path, found: Sequence[Cell], diagnoses: Sequence[Diagnosis | None]) -> Iterator[str]:
     from mutransfer.toolbox.doctor import RULES
 
     trials, unseen = sum(cell.trials for cell in found), sum(cell.unseen for cell in found)
     yield f"{path}: {trials} trials" + (f", {unseen} of them without a curve and not judged" if unseen else "")
     for cell in found:
         state = "none survives" if cell.best_lr is None else f"best rate {cell.best_lr:.4g}"
-        yield f"{cell.arm}, {word} {cell.size}: {state}{', healthy' if cell.healthy else ''}"
+        yield f"{cell.arm}, {cell.scale.describe()}: {state}{', healthy' if cell.healthy else ''}"
         for rule, rates in cell.found.items():
             yield f"  {rule} at {', '.join(f'{lr:.4g}' + (f' (x{n})' if n > 1 else '') for lr, n in rates.items())}"
     examples: dict[str, Finding] = {}
@@ -227,7 +228,6 @@ def _reading(log: Log | None) -> dict[str, Any]:
 
 def _folder_json(
     path: Path,
-    word: str,
     trials: Sequence[RecordedTrial],
     diagnoses: Sequence[Diagnosis | None],
     found: Sequence[Cell],
@@ -235,16 +235,16 @@ def _folder_json(
     return {
         "schema": 1,
         "result": str(path),
-        "axis": word,
         "healthy": all(cell.healthy for cell in found),
         "cells": [
-            {"arm": cell.arm, "size": cell.size, "best_lr": cell.best_lr, "healthy": cell.healthy} for cell in found
+            {"arm": cell.arm, "scale": _sizes(cell.scale), "best_lr": cell.best_lr, "healthy": cell.healthy}
+            for cell in found
         ],
         "trials": [
             {
                 "trial_id": trial.record.trial_id,
                 "arm": trial.record.arm,
-                "size": trial.size,
+                "scale": _sizes(trial.scale),
                 "lr": trial.record.lr,
                 "seed": trial.record.seed,
                 "healthy": None if diagnosis is None else diagnosis.healthy,
@@ -253,3 +253,7 @@ def _folder_json(
             for trial, diagnosis in zip(trials, diagnoses, strict=True)
         ],
     }
+
+
+def _sizes(scale: Scale) -> dict[str, float]:
+    return {name: scale[name] for name in scale.known}

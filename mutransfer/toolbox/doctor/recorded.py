@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mutransfer.config import AXES, ScheduleConfig
+from mutransfer.config import Scale, ScheduleConfig
 from mutransfer.sweep.folder import ResultFolder, read_origin
 from mutransfer.toolbox.doctor import Curve, Run, Setup
 from mutransfer.trials import records
@@ -16,15 +16,15 @@ from mutransfer.trials.records import Record
 
 @dataclass(frozen=True)
 class RecordedTrial:
-    """A record, its size along the sweep's axis, and its run; None where its curve is missing."""
+    """A record, its scale along what the sweep is about, and its run; None where its curve is missing."""
 
     record: Record
-    size: int
+    scale: Scale
     run: Run | None
 
 
-def read_trials(path: Path) -> tuple[str, list[RecordedTrial]]:
-    """What sizes are called in this folder, and its trials in the order of their records.
+def read_trials(path: Path) -> list[RecordedTrial]:
+    """The trials of a folder, in the order of their records.
 
     Raises:
         ValueError: where there is no sweep or no finished trial, or a file is corrupt.
@@ -34,14 +34,15 @@ def read_trials(path: Path) -> tuple[str, list[RecordedTrial]]:
     recorded = records.read(folder.records) if folder.records.exists() else []
     if origin is None or not recorded:
         raise ValueError(f"found no finished trial in {path}; wanted a folder that a sweep wrote")
-    axis = origin.config.axis
-    return AXES[axis].word, [
-        RecordedTrial(record, getattr(record, axis), _run(folder, record, AXES[axis].word, getattr(record, axis)))
+    along = origin.config.dimensions
+    return [
+        RecordedTrial(record, scale, _run(folder, record, scale))
         for record in recorded
+        for scale in [record.scale.only(along)]
     ]
 
 
-def _run(folder: ResultFolder, record: Record, word: str, size: int) -> Run | None:
+def _run(folder: ResultFolder, record: Record, scale: Scale) -> Run | None:
     from mutransfer.optim import schedule_factor
 
     file = folder.curve(record.trial_id)
@@ -59,7 +60,7 @@ def _run(folder: ResultFolder, record: Record, word: str, size: int) -> Run | No
     rates = np.array([record.lr * schedule_factor(schedule, step, record.steps, losses) for step in range(len(losses))])
     held_out = [] if record.val_loss is None else [record.val_loss]
     return Run(
-        f"{record.arm}, {word} {size}, lr {record.lr:.4g}, seed {record.seed} ({record.trial_id})",
+        f"{record.arm}, {scale.describe()}, lr {record.lr:.4g}, seed {record.seed} ({record.trial_id})",
         Curve(steps, losses),
         val_loss=Curve(np.full(len(held_out), record.steps - 1), np.array(held_out, np.float64)),
         lr=Curve(steps, rates),

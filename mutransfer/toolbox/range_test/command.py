@@ -16,8 +16,10 @@ from mutransfer.config import (
     InitConfig,
     ModelConfig,
     OptimizerConfig,
+    Scale,
     SweepConfig,
     to_json,
+    validate,
 )
 from mutransfer.toolbox.range_test.rates import BELOW_EDGE, SEEDS, Ramp, RangeTest, suggest_lrs
 
@@ -97,7 +99,7 @@ def run(words: list[str]) -> None:
     arguments.ramp.validate()
     result = None if arguments.result is None else read_result(Path(arguments.result))
     config, arm = _asked(arguments) if result is None else _of_result(arguments, result)
-    trial = config.trial(arm, arguments.width, arguments.ramp.high, 0)
+    trial = config.trial(arm, Scale(arguments.width), arguments.ramp.high, 0)
     corpus = load_corpus(config.data)
     corpus.check(trial.model.context, trial.model.vocab)
     if result is not None:
@@ -138,7 +140,7 @@ def _asked(arguments: LrRangeTestArguments) -> tuple[SweepConfig, Arm]:
         init=arguments.init,
         optimizer=arguments.optimizer,
     )
-    config.validate()
+    validate(config)
     return config, config.arms[0]
 
 
@@ -152,13 +154,14 @@ def _of_result(arguments: LrRangeTestArguments, result: Result) -> tuple[SweepCo
         if getattr(arguments, name) != getattr(default, name):
             option = name.replace("_", "-")
             raise ValueError(f"found --{option} with --result, which says it itself; wanted one of them: leave one out")
-    if result.config.axis != "width":
+    if result.config.dimensions != ("width",):
         raise ValueError(
-            f"found a sweep along {result.config.axis} in {result.folder}; wanted one of widths: leave --result out"
+            f"found a sweep along {', '.join(result.config.dimensions)} in {result.folder}; wanted one of widths: "
+            "leave --result out"
         )
     name = arm_to_follow(result.analysis, arguments.arm)
-    config = result.config.at(arguments.width)
-    config.validate()
+    config = result.config.at(Scale(arguments.width))
+    validate(config)
     return config, next(arm for arm in config.arms if arm.name == name)
 
 

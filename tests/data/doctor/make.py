@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from mutransfer.config import ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
+from mutransfer.config import ModelConfig, OptimizerConfig, Scale, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.data import Corpus, load_corpus, sample_batch
 from mutransfer.optim import schedule_factor, set_group_rates
 from mutransfer.training.evaluation import evaluate
@@ -72,7 +72,7 @@ def language_model(
     """Rows of a training run; `steady_decay` shrinks the matrices by so much at every step, whatever the rate does."""
     corpus, sweep = load_corpus("stdlib"), SweepConfig(base_width=32)
     trial = dataclasses.replace(
-        sweep.trial(sweep.arms[1], width, lr, seed),
+        sweep.trial(sweep.arms[1], Scale(width), lr, seed),
         parametrization=parametrization,
         steps=steps,
         model=dataclasses.replace(model or ModelConfig(), width=width),

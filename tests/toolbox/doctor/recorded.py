@@ -68,5 +68,5 @@ def recorded(name: str) -> Run:
 @cache
 def sound_trials() -> tuple[Run, ...]:
     """The trials of the reference that did not diverge: 4 widths, 2 arms, 2 seeds, 7 or 8 rates about the optimum."""
-    _, trials = read_trials(REFERENCE)
+    trials = read_trials(REFERENCE)
     return tuple(trial.run for trial in trials if trial.run is not None and not trial.record.diverged)

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mutransfer.config import ScheduleConfig
+from mutransfer.config import Scale, ScheduleConfig
 from mutransfer.optim import schedule_factor
 from mutransfer.toolbox.doctor import NOTE, RULES, Curve, Run, Setup, diagnose
 from mutransfer.toolbox.doctor.cells import Patient, cells
@@ -196,17 +196,17 @@ def test_the_warmup_is_read_off_the_rate(name: str, warmup: int) -> None:
 def test_a_sweep_is_as_well_as_its_trials_at_the_best_rate() -> None:
     sick, well = diagnose(recorded("lm_slow")), diagnose(recorded("lm_healthy_mup"))
     patients = [
-        Patient("sp", 64, 0.1, 0, None, sick),
-        Patient("sp", 64, 0.1, 1, 1.0, well),  # the best of all, at a rate where the other seed diverged
-        Patient("sp", 64, 0.01, 0, 2.0, well),
-        Patient("sp", 64, 0.01, 1, 2.2, well),
-        Patient("sp", 64, 0.001, 0, 2.2, sick),
-        Patient("sp", 64, 0.001, 1, 2.1, None),
-        Patient("mup", 128, 0.01, 0, None, sick),  # the wide ones often end first in a sweep
-        Patient("mup", 64, 0.01, 0, 2.0, sick),
+        Patient("sp", Scale(64), 0.1, 0, None, sick),
+        Patient("sp", Scale(64), 0.1, 1, 1.0, well),  # the best of all, at a rate where the other seed diverged
+        Patient("sp", Scale(64), 0.01, 0, 2.0, well),
+        Patient("sp", Scale(64), 0.01, 1, 2.2, well),
+        Patient("sp", Scale(64), 0.001, 0, 2.2, sick),
+        Patient("sp", Scale(64), 0.001, 1, 2.1, None),
+        Patient("mup", Scale(128), 0.01, 0, None, sick),  # the wide ones often end first in a sweep
+        Patient("mup", Scale(64), 0.01, 0, 2.0, sick),
     ]
     first, second, third = cells(patients)
-    assert (first.arm, first.size, first.trials, first.unseen, first.best_lr) == ("sp", 64, 6, 1, 0.01)
+    assert (first.arm, first.scale, first.trials, first.unseen, first.best_lr) == ("sp", Scale(64), 6, 1, 0.01)
     assert first.healthy
     assert first.found == {"slow_descent": {0.001: 1, 0.1: 1}}
     assert (second.best_lr, second.healthy) == (0.01, False)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mutransfer.config import Scale
 from mutransfer.toolbox.doctor.recorded import read_trials
 from mutransfer.toolbox.doctor.run import run_of
 from mutransfer.toolbox.doctor.watched import is_watched, read_watched
@@ -39,13 +40,12 @@ def test_a_watched_run_is_read_with_its_norms_by_layer_and_in_all(tmp_path: Path
 
 
 def test_the_trials_of_a_result_have_their_curves_and_the_rate_that_they_were_trained_with() -> None:
-    word, trials = read_trials(REFERENCE)
-    assert word == "width"
+    trials = read_trials(REFERENCE)
     assert [trial.record for trial in trials] == records.read(REFERENCE / "records.jsonl")
     for trial in trials:
         run, record = trial.run, trial.record
         assert run is not None
-        assert trial.size == record.width
+        assert trial.scale == Scale(record.width)
         assert len(run.loss) == len(run.lr) == (record.diverged_step + 1 if record.diverged else record.steps)
         assert run.loss.value[0] == pytest.approx(record.init_loss)
         if not record.diverged:
@@ -58,7 +58,7 @@ def test_a_missing_curve_is_missing_and_a_broken_one_refused(tmp_path: Path) -> 
     folder = shutil.copytree(REFERENCE, tmp_path / "result")
     first, second = records.read(folder / "records.jsonl")[:2]
     (folder / "curves" / f"{first.trial_id}.npy").unlink()
-    _, trials = read_trials(folder)
+    trials = read_trials(folder)
     assert [trial.run is None for trial in trials[:2]] == [True, False]
     (folder / "curves" / f"{second.trial_id}.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(ValueError, match=r"found a .* that cannot be read"):

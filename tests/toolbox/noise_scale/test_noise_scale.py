@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from mutransfer.cli import main
-from mutransfer.config import Arm, ModelConfig, ScheduleConfig, SweepConfig, TrialConfig
+from mutransfer.config import Arm, ModelConfig, Scale, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.data import Corpus, load_corpus
 from mutransfer.toolbox.noise_scale.measure import GradientNoise, NoiseScale, estimate_noise_scale, follow_noise
 from mutransfer.training import train
@@ -256,7 +256,7 @@ def trial(parametrization: str = "mup", **changes: object) -> TrialConfig:
         schedule=ScheduleConfig("linear", warmup=0.25),
     )
     sweep = dataclasses.replace(sweep, **changes)  # type: ignore[arg-type]
-    return sweep.trial(Arm(parametrization, parametrization), 32, 2**-6, 0)
+    return sweep.trial(Arm(parametrization, parametrization), Scale(32), 2**-6, 0)
 
 
 def test_a_measured_run_is_the_run(corpus: Corpus) -> None:

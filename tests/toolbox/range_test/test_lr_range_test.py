@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mutransfer.config import Arm, ModelConfig, OptimizerConfig, SweepConfig
+from mutransfer.config import Arm, ModelConfig, OptimizerConfig, Scale, SweepConfig
 from mutransfer.data import Corpus, sample_batch
 from mutransfer.toolbox.range_test.measure import lr_range_test, range_test_trial
 from mutransfer.toolbox.range_test.rates import Ramp
@@ -207,7 +207,7 @@ def test_a_trial_is_tested_from_a_new_start_with_batches_of_each_seed() -> None:
         model=ModelConfig(head_dim=8, context=12, vocab=50),
         optimizer=OptimizerConfig(clip_norm=0.5),
     )
-    trial = sweep.trial(Arm("mup", "mup"), 32, 0.25, 9)
+    trial = sweep.trial(Arm("mup", "mup"), Scale(32), 0.25, 9)
     test = range_test_trial(trial, CORPUS, "cpu", ramp=RAMP, seeds=2)
     for seed, losses in enumerate(test.losses):
         built = build(dataclasses.replace(trial, seed=seed), "cpu")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mutransfer.cli import main
-from mutransfer.config import Arm, ModelConfig, SweepConfig
+from mutransfer.config import Arm, ModelConfig, Scale, SweepConfig
 from mutransfer.data import load_corpus
 from mutransfer.toolbox.range_test.measure import range_test_trial
 from mutransfer.toolbox.range_test.rates import Ramp
@@ -43,7 +43,9 @@ def test_it_tests_the_model_that_the_options_describe(
     assert main(["lr-range-test", *words, *RAMP, "--out", str(tmp_path / "a" / "test"), "--json", "True"]) == 0
     told = json.loads(capsys.readouterr().out)
     sweep = SweepConfig(batch_size=3, model=ModelConfig(head_dim=8, context=8))
-    expected = range_test_trial(sweep.trial(Arm("sp", "sp"), 32, 1.0, 0), load_corpus(text), "cpu", ramp=SHORT, seeds=2)
+    expected = range_test_trial(
+        sweep.trial(Arm("sp", "sp"), Scale(32), 1.0, 0), load_corpus(text), "cpu", ramp=SHORT, seeds=2
+    )
     losses = np.array([[math.nan if loss is None else loss for loss in losses] for losses in told["losses"]])
     assert np.array_equal(losses, expected.losses, equal_nan=True)
     assert told["lrs"] == expected.lrs.tolist()

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from mutransfer.cli import main
-from mutransfer.config import Arm, ModelConfig, OptimizerConfig, ScheduleConfig, SweepConfig, TrialConfig
+from mutransfer.config import Arm, ModelConfig, OptimizerConfig, Scale, ScheduleConfig, SweepConfig, TrialConfig
 from mutransfer.data import Corpus, load_corpus, sample_batch
 from mutransfer.parametrization import build_model
 from mutransfer.toolbox.sharpness.curvature import hessian_product, largest_curvature, largest_eigenvalue
@@ -302,7 +302,7 @@ def trial(parametrization: str = "mup", **changes: object) -> TrialConfig:
         schedule=ScheduleConfig("linear", warmup=0.0),
     )
     sweep = dataclasses.replace(sweep, **changes)  # type: ignore[arg-type]
-    return sweep.trial(Arm(parametrization, parametrization), 32, 2**-6, 0)
+    return sweep.trial(Arm(parametrization, parametrization), Scale(32), 2**-6, 0)
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])

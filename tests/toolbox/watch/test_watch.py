@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mutransfer.config import Arm, ModelConfig, OptimizerConfig, SweepConfig, TrialConfig
+from mutransfer.config import Arm, ModelConfig, OptimizerConfig, Scale, SweepConfig, TrialConfig
 from mutransfer.toolbox.watch.observed import Observation, read_observations
 from mutransfer.toolbox.watch.sinks import json_lines, tensorboard
 from mutransfer.toolbox.watch.watch import Watch
@@ -129,7 +129,7 @@ SMALL = ModelConfig(head_dim=8, context=12, vocab=50, zero_readout=False)
 
 def trial(**changes: Any) -> TrialConfig:
     sweep = SweepConfig(base_width=16, batch_size=3, steps=8, model=SMALL, optimizer=OptimizerConfig(clip_norm=0.5))
-    return replace(sweep, **changes).trial(Arm("mup", "mup"), 32, 2**-6, 0)
+    return replace(sweep, **changes).trial(Arm("mup", "mup"), Scale(32), 2**-6, 0)
 
 
 def batches() -> Iterator[Tensor]:
