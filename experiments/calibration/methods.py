@@ -40,12 +40,11 @@ from analysis.planted import SHARES, world  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from mutransfer.analysis.curve import Curve  # noqa: E402
-from mutransfer.analysis.interval import Interval  # noqa: E402
+from mutransfer.analysis.interval import Interval, t_quantile  # noqa: E402
 from mutransfer.analysis.line import apart, located  # noqa: E402
 from mutransfer.analysis.noise import UNKNOWN, repeated_noise  # noqa: E402
 from mutransfer.analysis.optimum import optima  # noqa: E402
 from mutransfer.analysis.quartic import DISCREPANCY, window  # noqa: E402
-from mutransfer.analysis.students_t import t_quantile  # noqa: E402
 
 Array = NDArray[np.float64]
 Found = tuple[list[Interval], Interval] | None

@@ -16,6 +16,8 @@ from __future__ import annotations
 import math
 from statistics import NormalDist, fmean
 
+from scipy.special import chdtri
+
 from mutransfer.analysis.interval import Estimate
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -40,12 +42,8 @@ def _decides(now: Estimate, then: Estimate, tolerance: float) -> float:
 
 
 def _noise_factor(df: float, level: float) -> float:
-    """df / chi^2 at a level of its probability, df at least 1 (Wilson and Hilferty 1931, Proceedings of the National
-    Academy of Sciences 17, 684)."""
-    if math.isinf(df):
-        return 1.0
-    root = 1 - 2 / (9 * df) - NormalDist().inv_cdf(level) * math.sqrt(2 / (9 * df))
-    return float(root**-3)
+    """df / chi^2 at a level of its probability."""
+    return 1.0 if math.isinf(df) else df / float(chdtri(df, level))
 
 
 def _noisier(estimate: Estimate, factor: float) -> Estimate:

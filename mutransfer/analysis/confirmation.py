@@ -32,13 +32,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mutransfer.analysis.curve import Array, Curve, curves, refuse_mixture, two_way
-from mutransfer.analysis.interval import CONFIDENCE, Interval
+from mutransfer.analysis.interval import CONFIDENCE, Interval, t_quantile
 from mutransfer.analysis.line import determined, prediction
 from mutransfer.analysis.noise import PRIOR_DF, SEEDS_SIGMA, SHARED_DF, Noise, repeated_noise
 from mutransfer.analysis.optimum import curvatures
 from mutransfer.analysis.quartic import window
 from mutransfer.analysis.regret import regret
-from mutransfer.analysis.students_t import t_quantile
 from mutransfer.analysis.transfer import Analysis, ArmResult
 from mutransfer.analysis.verdict import TRANSFERS
 from mutransfer.config.scale import DIMENSIONS, Scale

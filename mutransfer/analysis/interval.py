@@ -5,10 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mutransfer.analysis.students_t import t_quantile
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 """Confidence of every interval."""
+
+
+def t_quantile(probability: float, df: float) -> float:
+    """The t of Student's distribution with P(T <= t) = probability, at df > 0 degrees of freedom, also infinitely many.
+    Raises ValueError outside 0 < probability < 1."""
+    if not (0 < probability < 1 and df > 0):
+        raise ValueError(f"expected 0 < probability < 1 and df > 0, got probability {probability}, df {df}")
+    return float(stdtrit(df, probability))
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mutransfer.analysis.curve import Array
-from mutransfer.analysis.line import apart, located
+from mutransfer.analysis.line import located
 from mutransfer.analysis.optimum import Optimum
 from mutransfer.analysis.two_regimes import Beliefs, Cells, Predicted, Regimes, surface
-from mutransfer.config.scale import Scale, varying
+from mutransfer.config.scale import Scale
 from mutransfer.theory import lr_priors
 from mutransfer.theory.lr_priors import Scatter
 
@@ -49,14 +49,12 @@ class Measured:
 
 
 def measured(optima: Sequence[Optimum]) -> Measured:
-    """The interior optima of an arm: by the joint fit along one dimension, as the line takes them, else one by one.
-    Curves at other tokens or batches have other shapes: by the joint fit the larger ones of Step Law's runs were
-    predicted to 0.24 octaves, by each cell's own to 0.20."""
+    """The interior optima of an arm, as the line takes them."""
     interior = [optimum for optimum in optima if optimum.interior]
     if not interior:
         raise ValueError("expected at least one optimum inside the rates tried, got none; widen the rates")
     scales = tuple(optimum.scale for optimum in interior)
-    joint = located(interior) if len(varying(scales)) < 2 else apart(interior)
+    joint = located(interior)
     bends = [
         np.nan if each.quartic is None else each.quartic.derivative(float(at), 2) / 2
         for each, at in zip(interior, joint.log2_lr, strict=True)

@@ -1,24 +1,31 @@
 """The least-squares law through the optima of an arm: log2 lr* against log2 of the sizes that vary, a line where one
 does; where several do its slopes are partial ones.
 
-It goes through the minima of the pooled fit (pooled.py). Where an optimum has no fitted curve, it goes through the
-optima one by one; of their shape variances B half is then taken as each one's own and half as common to all, whose
+It goes through the minima of the pooled fit (pooled.py). Where there is none (`together` says when), it goes through
+the optima one by one; of their shape variances B half is then taken as each one's own and half as common to all, whose
 curves have about one shape: the common half moves the line up or down and leaves its slope alone.
+
+The size law is the best rate against the number of parameters: lr* ~ N^exponent, the least-squares line of log2 lr* on
+log2 N.
+
+Rules of thumb for SP are exponents of it: -1/2 (lr ~ 1/sqrt(N)) and -1 (lr ~ 1/N). N grows with the square of the width
+where the blocks outweigh the embeddings, so that a slope of -1 per doubling of width is -1/2 here; in small models it
+grows slower. Variance and interval are those of the transfer slope, with log2 N in the place of log2 size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mutransfer.analysis.curve import Array
-from mutransfer.analysis.interval import Estimate
+from mutransfer.analysis.interval import Estimate, Interval
 from mutransfer.analysis.optimum import Optimum
 from mutransfer.analysis.pooled import Located, common_df, pool
 from mutransfer.analysis.quartic import Quartic
-from mutransfer.config.scale import Scale
+from mutransfer.config.scale import Scale, varying
 
 OWN_SHAPE = 0.5
 """The part of B that is a width's own."""
@@ -76,7 +83,8 @@ def together(own: Sequence[Optimum]) -> tuple[tuple[Optimum, ...], str]:
     """The optima of an arm as every result has them, from those of their own curves alone, and how they were estimated.
 
     JOINT: each interior one is that of the pooled fit, with the fitted curve; `own` is kept beside it. ALONE: as given,
-    because fewer than two are interior, one has no fitted curve, or the pooled fit does not converge.
+    because fewer than two are interior, they differ in several dimensions, one has no fitted curve, or the pooled fit
+    does not converge.
     """
     joint = _pooled(own)
     if joint is None:
@@ -106,8 +114,12 @@ def _jointly(own: Optimum, estimate: Estimate, quartic: Quartic, covariance: Arr
 
 
 def _pooled(optima: Sequence[Optimum]) -> Located | None:
-    """The pooled fit of the interior optima; None where there is none."""
+    """The pooled fit of the interior optima; None where there is none, and where they differ in several dimensions:
+    curves at other tokens or batches are of other shapes (by the pooled fit the larger of Step Law's runs were
+    predicted to 0.24 octaves, by each one's own curve to 0.20)."""
     interior = [optimum.own or optimum for optimum in optima if optimum.interior]
+    if len(varying(optimum.scale for optimum in interior)) > 1:
+        return None
     quartics = [optimum.quartic for optimum in interior if optimum.quartic is not None]
     return pool(quartics) if len(quartics) == len(interior) >= 2 else None
 
@@ -166,3 +178,27 @@ def prediction(optima: Sequence[Optimum], scale: Scale, dimensions: Sequence[str
     excess = max(0.0, float(residuals @ residuals) - explained)
     wobble = (WOBBLE_DF * WOBBLE**2 + excess) / (WOBBLE_DF + spare) * (1 + float(weights @ weights))
     return Estimate(line.value, (*line.parts, (wobble, WOBBLE_DF + spare)))
+
+
+RULES = (-0.5, -1.0)
+"""Exponents of the rules of thumb."""
+
+
+@dataclass(frozen=True)
+class SizeLaw:
+    """d log2 lr* / d log2 N with its 95% interval, and the rules of thumb that the interval leaves out."""
+
+    exponent: Interval
+    excludes: tuple[float, ...]
+
+
+def size_law(optima: Sequence[Optimum], n_params: Sequence[float]) -> SizeLaw | None:
+    """The law through the interior optima, `n_params` the number of parameters at each scale; None where fewer than two
+    of them differ in it, as along batch size and steps."""
+    counted = [replace(optimum, scale=Scale(params=count)) for optimum, count in zip(optima, n_params, strict=True)]
+    line = slope(counted, "params")
+    if line is None:
+        return None
+    exponent = line.interval
+    excludes = tuple(rule for rule in RULES if not exponent.ci_low <= rule <= exponent.ci_high)
+    return SizeLaw(exponent, excludes)

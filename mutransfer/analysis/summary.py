@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from mutransfer.analysis.band import Band
+from mutransfer.analysis.forgiving import Band, Sensitivity, Unstable
 from mutransfer.analysis.interval import Interval
 from mutransfer.analysis.leverage import Leverage
 from mutransfer.analysis.optimum import Optimum
 from mutransfer.analysis.regret import Regret
-from mutransfer.analysis.sensitivity import Sensitivity
-from mutransfer.analysis.stability import Unstable
 from mutransfer.analysis.transfer import Analysis, ArmResult
 from mutransfer.config.scale import Scale
 

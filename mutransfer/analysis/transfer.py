@@ -17,17 +17,22 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from mutransfer.analysis.band import Band, bands
 from mutransfer.analysis.curve import Array, curves
+from mutransfer.analysis.forgiving import (
+    Band,
+    Sensitivity,
+    Unstable,
+    bands,
+    lowest_unstable,
+    lr_sensitivity,
+    unstable_slope,
+)
 from mutransfer.analysis.interval import Interval
 from mutransfer.analysis.leverage import Leverage, leverage
-from mutransfer.analysis.line import ALONE, combination, slopes, together
+from mutransfer.analysis.line import ALONE, SizeLaw, combination, size_law, slopes, together
 from mutransfer.analysis.optimum import Optimum, optima
 from mutransfer.analysis.regret import Regret, regret
-from mutransfer.analysis.sensitivity import Sensitivity, lr_sensitivity
 from mutransfer.analysis.settle import Settling, settle
-from mutransfer.analysis.size_law import SizeLaw, size_law
-from mutransfer.analysis.stability import Unstable, lowest_unstable, unstable_slope
 from mutransfer.analysis.verdict import INCONCLUSIVE, judge, reason, sentence
 from mutransfer.config import SweepConfig
 from mutransfer.config.scale import varying
@@ -200,6 +205,8 @@ def _of_estimates(optima: Sequence[Optimum], estimator: str, dimensions: Sequenc
     if estimator == ALONE and several:
         bare = [each.scale.describe(dimensions) for each in optima if each.interior and each.quartic is None]
         why = f"no curve could be fitted at {', '.join(bare)}" if bare else "one fit of all curves does not converge"
+        if len(varying(optimum.scale for optimum in optima if optimum.interior)) > 1:
+            why = "several dimensions vary, along which curves differ in shape"
         return [f"each optimum is estimated from its own curve alone, because {why}"]
     return [
         f"{each.scale.describe(dimensions)}: its own curve alone puts the optimum at 2^{each.own.log2_lr:.2f}, where "

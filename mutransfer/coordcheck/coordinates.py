@@ -33,8 +33,7 @@ import numpy as np
 import pandas as pd
 
 from mutransfer.analysis.curve import Array
-from mutransfer.analysis.interval import CONFIDENCE, Interval
-from mutransfer.analysis.students_t import t_quantile
+from mutransfer.analysis.interval import CONFIDENCE, Interval, t_quantile
 
 COLUMNS = ("module", "quantity", "step", "width", "seed", "value")
 LOGITS = " (logits)"

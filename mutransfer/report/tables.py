@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from mutransfer.analysis import Analysis, ArmResult, Interval, Regret, Trials
-from mutransfer.analysis.band import WITHIN
 from mutransfer.analysis.confirmation import Confirmation
+from mutransfer.analysis.forgiving import WITHIN
 
 
 def optima_table(analysis: Analysis) -> pd.DataFrame:

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.planted import parabola, world
-from mutransfer.analysis.band import WITHIN, Band, bands
 from mutransfer.analysis.curve import Curve
+from mutransfer.analysis.forgiving import WITHIN, Band, bands
 from mutransfer.analysis.optimum import optima
 from mutransfer.config.scale import Scale
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from analysis.planted import parabola, world
 from mutransfer.analysis.curve import Curve
-from mutransfer.analysis.sensitivity import Sensitivity, lr_sensitivity
+from mutransfer.analysis.forgiving import Sensitivity, lr_sensitivity
 from mutransfer.config.scale import Scale
 
 RATES = np.arange(-10.0, -3.0)

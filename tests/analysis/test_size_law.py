@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mutransfer.analysis.line import slope
+from mutransfer.analysis.line import size_law, slope
 from mutransfer.analysis.optimum import Optimum
-from mutransfer.analysis.size_law import size_law
 from mutransfer.config.scale import Scale
 
 WIDTHS = (32, 64, 128, 256)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mutransfer.analysis.curve import Curve
-from mutransfer.analysis.stability import Unstable, lowest_unstable, unstable_slope
+from mutransfer.analysis.forgiving import Unstable, lowest_unstable, unstable_slope
 from mutransfer.config.scale import Scale
 
 RATES = np.arange(-8.0, -3.0)

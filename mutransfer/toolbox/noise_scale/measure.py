@@ -25,8 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mutransfer.analysis.interval import CONFIDENCE
-from mutransfer.analysis.students_t import t_quantile
+from mutransfer.analysis.interval import CONFIDENCE, t_quantile
 from mutransfer.checks import positive
 from mutransfer.config import TrialConfig
 from mutransfer.data import Corpus, sample_batch
