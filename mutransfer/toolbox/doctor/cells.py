@@ -58,7 +58,7 @@ def _cell(arm: str, scale: Scale, group: Sequence[Patient]) -> Cell:
     best = min(means, key=lambda lr: means[lr], default=None)
     at_best = [patient.diagnosis for patient in group if patient.lr == best and patient.diagnosis]
     unseen = sum(patient.diagnosis is None for patient in group)
-    healthy = best is not None and all(diagnosis.healthy for diagnosis in at_best)
+    healthy = best is not None and all(diagnosis.healthy is not False for diagnosis in at_best)
     return Cell(arm, scale, len(group), unseen, best, found, healthy)
 
 

@@ -159,7 +159,7 @@ def _report(run: Run, arguments: DoctorArguments, log: Log | None = None) -> Non
 
 
 def _lines(run: Run, diagnosis: Diagnosis, log: Log | None) -> Iterator[str]:
-    yield f"{run.name}: {len(run.loss)} losses, steps {run.loss.step[0]} to {run.loss.step[-1]}"
+    yield f"{run.name}: {len(run.loss)} losses, {run.unit}s {run.loss.step[0]} to {run.loss.step[-1]}{_pace(run)}"
     if log is not None:
         taken = "".join(f", {column} as {name}" for column, name in log.read_as.items())
         yield f"  read as {log.format}{taken}"
@@ -171,9 +171,19 @@ def _lines(run: Run, diagnosis: Diagnosis, log: Log | None) -> Iterator[str]:
         yield from _finding_lines(finding)
     if diagnosis.healthy:
         yield "healthy: no problem found" if diagnosis.findings else "healthy: nothing found"
+    elif diagnosis.healthy is None:
+        yield "no problem found, and too little to call it healthy"
     if diagnosis.not_judged:
-        missing = (f"{name} ({', '.join(needs)})" for name, needs in diagnosis.not_judged.items())
-        yield f"not judged, for lack of data: {', '.join(missing)}"
+        yield f"not judged: {', '.join(f'{name} ({why})' for name, why in diagnosis.not_judged.items())}"
+
+
+def _pace(run: Run) -> str:
+    """The usual time of a step, where the log has times."""
+    if len(run.seconds) < 2 or run.seconds.step[-1] == run.seconds.step[0]:
+        return ""
+    times, steps = run.seconds.value, run.seconds.step
+    pace = sorted((times[1:] - times[:-1]) / (steps[1:] - steps[:-1]))[(len(times) - 1) // 2]
+    return f", {pace:.3g} s a {run.unit}"
 
 
 def _finding_lines(finding: Finding) -> Iterator[str]:

@@ -1,44 +1,26 @@
 """Runs that diverge: at once, in the warmup or later; and those whose loss rises without that.
 
-A run has diverged where its loss is not finite, or where the mean of 20 logged losses is above the first one by more
-than the noise explains (the sweep's own definition, which knows every step and needs no margin).
+A run has diverged where its loss is not finite to the end, or where the median of 20 logged losses is above the first
+one by more than the noise explains, at the end or for a tenth of the run (the sweep's own definition, which knows every
+step, needs no margin).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from mutransfer.toolbox.doctor.finding import PROBLEM, Finding
-from mutransfer.toolbox.doctor.run import Run, rolling_median, scatter
+from mutransfer.toolbox.doctor import thresholds as at
+from mutransfer.toolbox.doctor.finding import PROBLEM, Finding, Judged
+from mutransfer.toolbox.doctor.run import Run, levels, part, rolling_median
 
-WINDOW = 20
-"""Logged losses whose mean is held against the first one: one bad batch is no divergence."""
-MARGIN = 5.0
-"""Standard deviations by which that mean must lie above: a loss that never moved stays within one or two of it."""
-AT_ONCE = 20
-"""Steps within which a rate that is much too high shows: an unstable direction grows by a factor each step."""
-WARM = 0.5
-"""A run that is still well at this part of its warmup was not lost from the start."""
-LATE = 1.5
-"""After this many times its length the warmup no longer explains what happens."""
-TAIL = 0.1
-"""The last part of a run, by which its end is judged."""
-ROSE = 0.05
-"""A rise of this part of all that was gained, and beyond the noise, is a loss, not a fluctuation."""
+TOO_SHORT = f"fewer than {at.FEWEST_SHORT} logged losses"
 
 
-def divergence(run: Run) -> int | None:
-    """The step at which a run diverged, or None."""
-    if run.diverged_step is not None:
-        return run.diverged_step
-    values = run.finite.value
-    if len(values) > WINDOW:
-        means = np.lib.stride_tricks.sliding_window_view(values, WINDOW).mean(axis=1)
-        margin = MARGIN * scatter(values[: 2 * WINDOW])  # of its beginning: once diverged it swings widely
-        above = (means > values[0] + margin) & (run.finite.step[WINDOW - 1 :] >= run.warmup)
-        if above.any():
-            return int(run.finite.step[int(above.argmax()) + WINDOW - 1])
-    return None if len(values) == len(run.loss) else int(run.loss.step[len(values)])
+def too_early(run: Run) -> str | None:
+    """Why a run is too short for a judgement of its course."""
+    if len(run.finite) < at.FEWEST_SHORT:
+        return TOO_SHORT
+    return f"fewer than {at.EARLY} steps" if run.unit == "step" and run.steps < at.EARLY else None
 
 
 def onset(run: Run, until: int) -> int:
@@ -47,10 +29,12 @@ def onset(run: Run, until: int) -> int:
     return int(values.step[int(rolling_median(values.value).argmin())]) if len(values) else until
 
 
-def diverged_at_once(run: Run) -> Finding | None:
+def diverged_at_once(run: Run) -> Judged:
     """Gone before training had begun."""
-    step = divergence(run)
-    if step is None or not run.from_start or step > AT_ONCE or _warmed_up(run, step):
+    step = run.diverged_at
+    if step is None:
+        return TOO_SHORT if len(run.finite) < at.FEWEST_SHORT else None
+    if not run.from_start or run.unit != "step" or step > at.AT_ONCE or _warmed_up(run, step):
         return None
     return Finding(
         "diverged_at_once",
@@ -66,12 +50,13 @@ def diverged_at_once(run: Run) -> Finding | None:
     )
 
 
-def diverged_in_warmup(run: Run) -> Finding | None:
+def diverged_in_warmup(run: Run) -> Judged:
     """Trained, or stood still, while the rate was small, and diverged when it rose."""
-    step = divergence(run)
-    if step is None or not run.from_start or run.warmup <= 1 or step > LATE * run.warmup + WINDOW:
+    step = run.diverged_at
+    known = run.setup.warmup is not None or len(run.lr) > 0
+    if step is None or not known or not run.from_start or run.warmup <= 1 or step > at.LATE * run.warmup + at.WINDOW:
         return None
-    if step <= AT_ONCE and not _warmed_up(run, step):
+    if step <= at.AT_ONCE and not _warmed_up(run, step):
         return None
     there = f" ({_rate(run, onset(run, step)):.2g} at its lowest loss)" if len(run.lr) else ""
     return Finding(
@@ -88,9 +73,9 @@ def diverged_in_warmup(run: Run) -> Finding | None:
     )
 
 
-def diverged_later(run: Run) -> Finding | None:
+def diverged_later(run: Run) -> Judged:
     """Trained, and then diverged."""
-    step = divergence(run)
+    step = run.diverged_at
     if step is None or diverged_at_once(run) is not None or diverged_in_warmup(run) is not None:
         return None
     return Finding(
@@ -106,23 +91,29 @@ def diverged_later(run: Run) -> Finding | None:
     )
 
 
-def loss_rose(run: Run) -> Finding | None:
+def loss_rose(run: Run) -> Judged:
     """Went up and stayed up, without diverging."""
-    if divergence(run) is not None or run.fall <= 0 or len(run.finite) < 2 * WINDOW:
+    if run.diverged_at is not None or run.dead_from is not None:
         return None
+    early = too_early(run)
+    if early is not None:
+        return early
     values = run.finite.value
-    count = max(WINDOW // 2, round(TAIL * len(values)))
-    means = np.convolve(values, np.full(count, 1 / count), "valid")
-    lowest = int(means.argmin())
-    rise, error = float(means[-1] - means[lowest]), run.noise * np.sqrt(2 / count)
-    if rise < max(ROSE * run.fall, MARGIN * error):
+    short = len(values) < at.FEWEST
+    count = max(3, len(values) // 4) if short else max(at.WINDOW // 2, round(at.TAIL * len(values)))
+    level = levels(values, count)
+    lowest = int(level.argmin())
+    # a median has 1.25 times the error of a mean
+    rise, error = float(level[-1] - level[lowest]), 1.25 * run.noise * np.sqrt(2 / count)
+    gained = max(run.fall, at.UNLEARNED * abs(float(np.median(values))))
+    if rise < max((at.ROSE_SHORT if short else at.ROSE) * gained, at.MARGIN * error):
         return None
     step = int(run.finite.step[lowest + count // 2])
     return Finding(
         "loss_rose",
         PROBLEM,
         "the training loss rose and stayed up",
-        f"{means[lowest]:.4g} around step {step}, {means[-1]:.4g} at the end: {rise / run.fall:.0%} of all that was "
+        f"{level[lowest]:.4g} around step {step}, {level[-1]:.4g} at the end: {part(rise, gained)} of all that was "
         "gained is lost again",
         "go back to before it rose, and look at what changed there: rate, data, a restart",
         "halve the rate, or let it decay earlier",
@@ -133,7 +124,7 @@ def loss_rose(run: Run) -> Finding | None:
 
 
 def _warmed_up(run: Run, step: int) -> bool:
-    return run.warmup > 1 and onset(run, step) >= WARM * run.warmup
+    return run.warmup > 1 and onset(run, step) >= at.WARM * run.warmup
 
 
 def _rate(run: Run, step: int) -> float:
@@ -141,15 +132,27 @@ def _rate(run: Run, step: int) -> float:
 
 
 def _course(run: Run, step: int) -> str:
-    """The first, the lowest and the last loss, and where the rate stood."""
+    """The first, the lowest and the last loss, and where the rate and the gradient stood."""
     begun = onset(run, step)
     lowest = run.finite.at(np.array([begun]))[0] if len(run.finite) else float("nan")
-    there = float(run.finite.at(np.array([step]))[0]) if len(run.finite) else float("nan")
-    lost = len(run.finite) < len(run.loss) and step >= run.loss.step[len(run.finite)]
-    how = "not finite" if lost else f"{there:.4g}"
+    lost = run.dead_from is not None and step >= run.loss.step[run.dead_from]
+    how = "not finite" if lost or not len(run.finite) else f"{run.finite.at(np.array([step]))[0]:.4g}"
     rate = ""
-    if len(run.lr):
-        rate = f"; the rate was {_rate(run, step):.3g} there, {_rate(run, step) / run.lr.value.max():.0%} of its peak"
-    known = "" if run.warmup <= 1 else f" (warmup ends at step {run.warmup})"
+    if run.peak_lr > 0:
+        rate = f"; the rate was {_rate(run, step):.3g} there, {_rate(run, step) / run.peak_lr:.0%} of its peak"
+    known = "" if run.warmup <= 1 or not len(run.lr) else f" (warmup ends at step {run.warmup})"
     first = f"{run.loss.value[0]:.4g} at step {run.loss.step[0]}"
-    return f"{first}, lowest {lowest:.4g} at {begun}, {how} at {step}{known}{rate}"
+    return f"{first}, lowest {lowest:.4g} at {begun}, {how} at {step}{known}{rate}{_norms(run, step)}"
+
+
+def _norms(run: Run, step: int) -> str:
+    """The largest gradient norm before a divergence, where it stood out."""
+    before = run.grad_norm[: int(np.searchsorted(run.grad_norm.step, step))]
+    known = np.isfinite(before.value)
+    if known.sum() < at.FEWEST_NOISE:
+        return ""
+    usual, largest = float(np.median(before.value[known])), int(np.where(known, before.value, -np.inf).argmax())
+    if not before.value[largest] > at.GREW * usual > 0:
+        return ""
+    spike = f"{before.value[largest] / usual:.3g} times its median, at step {before.step[largest]}"
+    return f"; the gradient's norm spiked before, to {spike}"

@@ -68,7 +68,7 @@ def draw_run(run: Run, diagnosis: Diagnosis) -> Figure:
         _mark_lost(rows[0], run)
         rows[-1].set_xlabel("step")
         handles = [Patch(color=colour, alpha=0.3, label=literal(f"{f.severity}: {f.what}")) for f, colour in looks]
-        title = literal(f"{diagnosis.name}: {'no problem found' if diagnosis.healthy else 'not healthy'}")
+        title = literal(f"{diagnosis.name}: {'not healthy' if diagnosis.healthy is False else 'no problem found'}")
         figure.legend(handles=handles, title=title, loc="outside upper left", alignment="left")
     return figure
 

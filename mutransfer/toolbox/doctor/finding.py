@@ -28,22 +28,29 @@ class Finding:
     last_step: int
 
 
-class Rule(NamedTuple):
-    """A judgement, and the curves (or `setup.` facts) of a run without which it cannot be made."""
+Judged = Finding | str | None
+"""What a rule says of a run: a finding, None where there is nothing to find, or why it could not be judged."""
 
-    judge: Callable[[Run], Finding | None]
+
+class Rule(NamedTuple):
+    """A judgement, and the curves (or `setup.` facts) of a run without which it cannot be made.
+
+    `advice` is which way it would have the rate: `lower`, `raise` or nothing. Where a problem says lower, no other
+    says raise. `core`: without it nobody can call a run healthy.
+    """
+
+    judge: Callable[[Run], Judged]
     needs: tuple[str, ...] = ()
+    advice: str = ""
+    core: bool = False
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All findings of a run, problems first, and by rule what was missing where it could not be judged."""
+    """All findings of a run, problems first, and by rule why it was not judged. `healthy` is True where no problem was
+    found (notes do not count), False where one was, and None where too little could be judged to say so."""
 
     name: str
     findings: tuple[Finding, ...]
-    not_judged: dict[str, tuple[str, ...]]
-
-    @property
-    def healthy(self) -> bool:
-        """No problem was found; notes do not count."""
-        return all(finding.severity != PROBLEM for finding in self.findings)
+    not_judged: dict[str, str]
+    healthy: bool | None

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mutransfer.toolbox.doctor import divergence, oscillation, progress, steps
-from mutransfer.toolbox.doctor.finding import PROBLEM, Diagnosis, Rule
+from mutransfer.toolbox.doctor import divergence, oscillation, progress, steps, values
+from mutransfer.toolbox.doctor.finding import PROBLEM, Diagnosis, Finding, Rule
 from mutransfer.toolbox.doctor.run import Run
 
 RULES: Mapping[str, Rule] = {
-    "diverged_at_once": Rule(divergence.diverged_at_once),
-    "diverged_in_warmup": Rule(divergence.diverged_in_warmup),
-    "diverged_later": Rule(divergence.diverged_later),
-    "loss_rose": Rule(divergence.loss_rose),
-    "growing_oscillation": Rule(oscillation.growing_oscillation),
-    "never_learned": Rule(progress.never_learned),
-    "slow_descent": Rule(progress.slow_descent),
-    "plateau": Rule(progress.plateau),
+    "not_finite": Rule(values.not_finite, advice="lower"),
+    "diverged_at_once": Rule(divergence.diverged_at_once, advice="lower", core=True),
+    "diverged_in_warmup": Rule(divergence.diverged_in_warmup, advice="lower"),
+    "diverged_later": Rule(divergence.diverged_later, advice="lower"),
+    "loss_rose": Rule(divergence.loss_rose, advice="lower", core=True),
+    "growing_oscillation": Rule(oscillation.growing_oscillation, advice="lower"),
+    "unstable": Rule(oscillation.unstable, advice="lower"),
+    "gradient_grows": Rule(oscillation.gradient_grows, ("grad_norm",), advice="lower"),
+    "rate_zero": Rule(values.rate_zero, ("lr",)),
+    "loss_summed": Rule(values.loss_summed, ("val_loss",)),
+    "never_learned": Rule(progress.never_learned, core=True),
+    "slow_descent": Rule(progress.slow_descent, advice="raise"),
+    "plateau": Rule(progress.plateau, advice="raise"),
     "parting": Rule(progress.parting, ("val_loss",)),
     "layers_at_different_rates": Rule(steps.layers_at_different_rates, ("update_ratio",)),
+    "update_size": Rule(steps.update_size, ("update_ratio",)),
     "schedule_over": Rule(steps.schedule_over, ("lr",)),
     "clipping_always": Rule(steps.clipping_always, ("grad_norm", "clipped_grad_norm")),
     "epsilon_dominates": Rule(steps.epsilon_dominates, ("eps_share",)),
@@ -30,15 +36,27 @@ RULES: Mapping[str, Rule] = {
 
 
 def diagnose(run: Run) -> Diagnosis:
-    """Hold a run against every rule; those that lack data find nothing, and are named with what they lack."""
-    missing = {name: tuple(need for need in rule.needs if not _has(run, need)) for name, rule in RULES.items()}
-    found = [rule.judge(run) for rule in RULES.values()]
-    findings = sorted((each for each in found if each is not None), key=lambda each: each.severity != PROBLEM)
-    return Diagnosis(run.name, tuple(findings), {name: needs for name, needs in missing.items() if needs})
+    """Hold a run against every rule; those that cannot be judged are named with what they lack."""
+    found: list[Finding] = []
+    missing: dict[str, str] = {}
+    for name, rule in RULES.items():
+        lacking = [need for need in rule.needs if not _has(run, need)]
+        judged = f"no {', '.join(lacking)}" if lacking else rule.judge(run)
+        if isinstance(judged, Finding):
+            found.append(judged)
+        elif judged is not None:
+            missing[name] = judged
+    problems = [finding for finding in found if finding.severity == PROBLEM]
+    if any(RULES[finding.rule].advice == "lower" for finding in problems):
+        # what made the run go wrong explains why it does not get on
+        found = [finding for finding in found if RULES[finding.rule].advice != "raise"]
+    unknown = any(rule.core and name in missing for name, rule in RULES.items())
+    healthy = False if problems else None if unknown else True
+    return Diagnosis(run.name, tuple(sorted(found, key=lambda each: each.severity != PROBLEM)), missing, healthy)
 
 
 def _has(run: Run, need: str) -> bool:
     if need == "clipped_grad_norm" and run.setup.clip_norm is not None:
         return True
-    part, _, fact = need.partition(".")
-    return getattr(run.setup, fact) is not None if fact else len(getattr(run, part)) > 0
+    curve, _, fact = need.partition(".")
+    return getattr(run.setup, fact) is not None if fact else len(getattr(run, curve)) > 0

@@ -6,40 +6,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mutransfer.toolbox.doctor.divergence import divergence
-from mutransfer.toolbox.doctor.finding import NOTE, PROBLEM, Finding
-from mutransfer.toolbox.doctor.run import Run
+from mutransfer.toolbox.doctor import thresholds as at
+from mutransfer.toolbox.doctor.finding import NOTE, PROBLEM, Finding, Judged
+from mutransfer.toolbox.doctor.run import Run, times
 from mutransfer.trials.logs.log import Curve
 
-APART = 100.0
-"""A layer's relative update over the median layer's: sound runs of ours stay within 20, the embedding (whose rare rows
-hardly move) lowest."""
-FEWEST_LAYERS = 3
-CLIPPED = 0.9
-"""Of the steps after warmup; sound runs at a threshold of 1 are clipped early and now and then."""
-SAME = 0.999
-"""A norm below this part of the one before clipping was clipped."""
-EPSILON = 0.5
-"""In half the numbers of half the layers epsilon halves the update, or worse. In sound runs here it is a tenth: rows of
-the embedding that never occur."""
-OVER = 0.05
-"""A rate within this part of its peak from zero hardly trains."""
-IDLE = 0.25
-"""Of the run spent so. A cosine to zero spends 14% of it there, a line 5%, GPT-3's, which ends at a tenth, nothing."""
-GAINED = 0.01
-"""A gain in it below this part of all is none."""
-FEWEST_IDLE = 8
-DECAY_MATTERS = 0.3
-"""In the log of a weight's norm: what a steady decay would have taken off in the second half, beyond what was."""
 
-
-def layers_at_different_rates(run: Run) -> Finding | None:
+def layers_at_different_rates(run: Run) -> Judged:
     """A layer that moves far more, or less, than the others."""
     ratios = _late_medians(run, run.update_ratio)
-    if len(ratios) < FEWEST_LAYERS or divergence(run) is not None:
+    if len(ratios) < at.FEWEST_LAYERS or run.diverged_at is not None:
         return None
     typical = float(np.median(list(ratios.values())))
-    apart = [name for name, ratio in ratios.items() if not typical / APART <= ratio <= typical * APART]
+    apart = [name for name, ratio in ratios.items() if not typical / at.APART <= ratio <= typical * at.APART]
     if not apart or typical == 0:
         return None
     named = sorted(apart, key=lambda name: abs(np.log(ratios[name] + 1e-300) - np.log(typical)), reverse=True)[:3]
@@ -58,17 +37,44 @@ def layers_at_different_rates(run: Run) -> Finding | None:
     )
 
 
-def decay_followed_rate(run: Run) -> Finding | None:
+def update_size(run: Run) -> Judged:
+    """Updates that are large, or small, beside the weights."""
+    ratios = [
+        float(np.median(late)) for c in run.update_ratio.values() if len(late := run.working(c).since(run.warmup).value)
+    ]
+    moving = [ratio for ratio in ratios if ratio > 0 and np.isfinite(ratio)]
+    if run.diverged_at is not None or not moving:
+        return None
+    typical = float(np.median(moving))
+    if at.SMALL_UPDATE <= typical < at.LARGE_UPDATE:
+        return None
+    small = typical < at.SMALL_UPDATE
+    away = times(max(typical, at.HEALTHY_UPDATE), min(typical, at.HEALTHY_UPDATE))
+    return Finding(
+        "update_size",
+        PROBLEM if small or typical >= at.HUGE_UPDATE else NOTE,
+        f"updates are {'small' if small else 'large'} beside the weights",
+        f"relative update per step after warmup, in the median of {len(moving)} layers: {typical:.2g}; about "
+        f"{at.HEALTHY_UPDATE:g} is usual, {at.SMALL_UPDATE:g} is small, 0.01 is large",
+        f"{'raise' if small else 'lower'} the rate towards that, {away}, as far as a range test allows",
+        "check the scale of the weights: a weight that starts small is soon rewritten, one that is large hardly moves",
+        "CS231n, neural-networks-3, ratio of weights to updates: about 1e-3",
+        int(run.loss.step[0]),
+        run.steps - 1,
+    )
+
+
+def decay_followed_rate(run: Run) -> Judged:
     """Weight decay that faded with the rate, as torch's AdamW has it."""
     wd = run.setup.weight_decay
-    if not wd or not len(run.lr) or not run.weight_norm or divergence(run) is not None:
+    if not wd or not len(run.lr) or not run.weight_norm or run.diverged_at is not None:
         return None
     steps = np.arange(run.steps // 2, run.steps)
     rates = run.lr.at(steps)
-    steady, followed = wd * run.lr.value.max() * len(steps), wd * float(rates.sum())
+    steady, followed = wd * run.peak_lr * len(steps), wd * float(rates.sum())
     changes = [_log_change(curve.since(run.steps // 2)) for curve in run.weight_norm.values()]
     known = [change for change in changes if change is not None]
-    if not known or steady - followed < DECAY_MATTERS or np.median(known) < -followed:
+    if not known or steady - followed < at.DECAY_MATTERS or np.median(known) < -followed:
         return None
     return Finding(
         "decay_followed_rate",
@@ -85,23 +91,26 @@ def decay_followed_rate(run: Run) -> Finding | None:
     )
 
 
-def schedule_over(run: Run) -> Finding | None:
+def schedule_over(run: Run) -> Judged:
     """A rate that reached its end long before the run did."""
-    if not len(run.lr) or divergence(run) is not None or run.fall <= 0:
+    if not run.peak_lr > 0 or run.diverged_at is not None or run.fall <= 0:
         return None
-    working = run.lr.step[run.lr.value > OVER * run.lr.value.max()]
+    working = run.lr.step[run.lr.value > at.OVER * run.peak_lr]
+    stage = run.lr.value[len(working) - 1 :][:2]
+    if len(stage) == 2 and stage[0] >= at.STAGE * stage[1]:
+        return None  # a schedule in steps, whose last stage this is
     idle, idle_steps = run.finite.since(int(working[-1]) + 1), int(run.steps - 1 - working[-1])
-    if len(idle) < FEWEST_IDLE or idle_steps < IDLE * run.steps:
+    if len(idle) < at.FEWEST_IDLE or idle_steps < at.IDLE * run.steps:
         return None
     part = max(1, len(idle) // 4)
     gain = float(idle.value[:part].mean() - idle.value[-part:].mean())
-    if gain > max(GAINED * run.fall, 2 * run.noise * np.sqrt(2 / part)):
+    if gain > max(at.GAINED * run.fall, 2 * run.noise * np.sqrt(2 / part)):
         return None
     return Finding(
         "schedule_over",
         PROBLEM,
         "the schedule ended long before the run",
-        f"the rate was above {OVER:.0%} of its peak up to step {working[-1]}; in the {idle_steps} steps since then "
+        f"the rate was above {at.OVER:.0%} of its peak up to step {working[-1]}; in the {idle_steps} steps since then "
         f"({idle_steps / run.steps:.0%} of the run) the loss fell by {gain:.2g}",
         "set the schedule's length to the run's (count optimizer steps, not batches, under gradient accumulation)",
         "stop where it ended; or warmup-stable-decay, whose length can be set late",
@@ -111,16 +120,16 @@ def schedule_over(run: Run) -> Finding | None:
     )
 
 
-def clipping_always(run: Run) -> Finding | None:
+def clipping_always(run: Run) -> Judged:
     """Gradients clipped at nearly every step."""
     norms = run.grad_norm.since(run.warmup)
     if run.setup.clip_norm is not None:
         clipped = norms.value > run.setup.clip_norm
     elif len(run.clipped_grad_norm):
-        clipped = run.clipped_grad_norm.at(norms.step) < SAME * norms.value
+        clipped = run.clipped_grad_norm.at(norms.step) < at.SAME * norms.value
     else:
         return None
-    if len(clipped) < FEWEST_LAYERS or divergence(run) is not None or clipped.mean() < CLIPPED:
+    if len(clipped) < at.FEWEST_LAYERS or run.diverged_at is not None or clipped.mean() < at.CLIPPED:
         return None
     return Finding(
         "clipping_always",
@@ -138,10 +147,10 @@ def clipping_always(run: Run) -> Finding | None:
     )
 
 
-def epsilon_dominates(run: Run) -> Finding | None:
+def epsilon_dominates(run: Run) -> Judged:
     """Adam's epsilon above the gradients."""
     shares = _late_medians(run, run.eps_share)
-    if not shares or divergence(run) is not None or np.median(list(shares.values())) < EPSILON:
+    if not shares or run.diverged_at is not None or np.median(list(shares.values())) < at.EPSILON:
         return None
     listed = ", ".join(f"{name} {shares[name]:.0%}" for name in sorted(shares, key=lambda name: -shares[name])[:3])
     return Finding(

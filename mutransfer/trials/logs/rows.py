@@ -64,7 +64,7 @@ def _put_together(where: Path, file: Rows, run: str | None, named: Mapping[str, 
     counts = _counts(rows)
     columns = taken(counts, named)
     read: dict[str, tuple[str, ...]] = {
-        name: (found[0],) for name, found in columns.items() if name not in ("step", "epoch", "run")
+        name: (found[0],) for name, found in columns.items() if name not in ("step", "run")
     }
     notes = list(file.notes)
     for name in ("loss", "val_loss"):
@@ -82,6 +82,8 @@ def _put_together(where: Path, file: Rows, run: str | None, named: Mapping[str, 
         if len(found) > 1 and name in read
     ]
     axis, unit, said = _axis(rows, columns, read["loss"], named)
+    if axis.column in read.get("epoch", ()):
+        del read["epoch"]
     points, fell = _points(rows, axis, read)
     curves = {name: _curve(each) for name, each in points.items() if each}
     used = {*(column for each in read.values() for column in each), axis.column, *columns.get("run", ())[:1]}

@@ -42,11 +42,38 @@ def test_health_and_notes_exit_with_0(name: str, capsys: pytest.CaptureFixture[s
     assert said.err == ""
 
 
+def test_what_is_too_short_is_not_called_healthy_and_what_is_missing_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log.csv").write_text("step,loss\n1,2\n2,1.9\n")
+    assert main(["doctor", str(tmp_path / "log.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "no problem found, and too little to call it healthy" in said
+    assert "loss_rose (fewer than 8 logged losses), " in said
+    assert main(["doctor", str(tmp_path / "log.csv"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["healthy"] is None
+
+
+def test_what_was_taken_for_what_is_printed_and_columns_can_be_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"{10 * i},{i / 2},{3 + 1 / (1 + i)},{2 + 1 / (1 + i)}\n" for i in range(60))
+    (tmp_path / "log.csv").write_text("iteration,_runtime,my loss,lm loss\n" + rows)
+    assert main(["doctor", str(tmp_path / "log.csv"), "--loss", "my loss", "--json"]) == 0
+    read = json.loads(capsys.readouterr().out)
+    assert read["read_as"] == {"_runtime": "seconds", "my loss": "loss", "iteration": "step"}
+    assert (read["format"], read["unit"], read["not_read"]) == ("W&B's history", "step", ["lm loss"])
+    assert main(["doctor", str(tmp_path / "log.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "read as W&B's history, _runtime as seconds, lm loss as loss, iteration as step" in said
+    assert "0.05 s a step" in said
+
+
 def test_json_holds_every_finding(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", str(DATA / "digits_squared_growing.csv"), "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert (told["schema"], told["healthy"]) == (1, False)
-    assert [finding["rule"] for finding in told["findings"]] == ["loss_rose", "growing_oscillation"]
+    assert [finding["rule"] for finding in told["findings"]] == ["loss_rose", "growing_oscillation", "update_size"]
     assert set(told["findings"][0]) >= {"severity", "evidence", "first", "second", "source", "first_step", "last_step"}
     assert "epsilon_dominates" in told["not_judged"]
 

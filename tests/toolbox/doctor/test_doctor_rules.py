@@ -161,7 +161,7 @@ def test_the_edge_is_where_rate_times_sharpness_meets_the_limit(sharpness: float
 def test_what_cannot_be_judged_is_said_and_by_what_it_lacks() -> None:
     diagnosis = diagnose(of(falling()))
     assert diagnosis.healthy
-    assert diagnosis.not_judged == {name: rule.needs for name, rule in RULES.items() if rule.needs}
+    assert diagnosis.not_judged == {n: f"no {', '.join(rule.needs)}" for n, rule in RULES.items() if rule.needs}
     whole_log = recorded("lm_healthy_mup")
     lacking = diagnose(whole_log).not_judged
     assert set(lacking) == {"decay_followed_rate", "edge_of_stability"}

@@ -88,7 +88,7 @@ def test_case_and_what_divides_the_words_do_not_matter(tmp_path: Path, column: s
 
 def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     log = read_log(write(tmp_path / "log.csv", "step,loss,epoch,accuracy\n0,2,0,0.1\n1,1,0,0.5\n"))
-    assert log.not_read == ("epoch", "accuracy")
+    assert log.not_read == ("accuracy",)
     assert log.read_as == {}
 
 
