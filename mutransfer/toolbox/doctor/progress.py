@@ -179,8 +179,6 @@ def _gap(run: Run) -> Finding | None:
     gained = start - then
     if gained < at.LITTLE * abs(start) or start - val >= at.LOST * gained:
         return None
-    if step < run.steps // 2:
-        return None  # of a time that is long past
     return _parted(
         f"training loss {start:.4g} to {then:.4g} at step {step}, held-out loss {val:.4g}: "
         f"{max(0.0, (start - val) / gained):.0%} of what was gained holds on data not trained on",
