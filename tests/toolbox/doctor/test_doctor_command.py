@@ -81,10 +81,10 @@ def test_json_holds_every_finding(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_a_log_leaves_out_can_be_said(capsys: pytest.CaptureFixture[str]) -> None:
     path = str(DATA / "digits_squared_edge.csv")
     assert main(["doctor", path, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["findings"] == []
+    assert "edge_of_stability" in json.loads(capsys.readouterr().out)["not_judged"]
     assert main(["doctor", path, "--json", "--stability-limit", "2"]) == 0
-    (finding,) = json.loads(capsys.readouterr().out)["findings"]
-    assert finding["rule"] == "edge_of_stability"
+    told = json.loads(capsys.readouterr().out)["findings"]
+    assert "edge_of_stability" in {finding["rule"] for finding in told}
     assert main(["doctor", str(DATA / "lm_decay_follows.csv"), "--json", "--weight-decay", "1"]) == 0
     assert "decay_followed_rate" in capsys.readouterr().out
 
