@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from mutransfer.toolbox.watch.observed import Observation, read_observations
     from mutransfer.toolbox.watch.watch import Watch
     from mutransfer.training import Checkpoint, TrialResult, train, train_trial
+    from mutransfer.trials.foreign.folder import read_trials
+    from mutransfer.trials.foreign.taking import ReadOptions
 
 _HOMES = {
     "mutransfer.analysis": ("Analysis", "analyze", "recommend"),
@@ -95,6 +97,8 @@ _HOMES = {
     "mutransfer.toolbox.range_test.measure": ("lr_range_test",),
     "mutransfer.toolbox.sharpness.measure": ("follow_sharpness", "measure_sharpness"),
     "mutransfer.toolbox.watch.watch": ("Watch",),
+    "mutransfer.trials.foreign.folder": ("read_trials",),
+    "mutransfer.trials.foreign.taking": ("ReadOptions",),
     "mutransfer.training": ("Checkpoint", "TrialResult", "train", "train_trial"),
 }
 
@@ -124,6 +128,7 @@ __all__ = [
     "Ramp",
     "Range",
     "RangeTest",
+    "ReadOptions",
     "Result",
     "Run",
     "Scale",
@@ -147,6 +152,7 @@ __all__ = [
     "power_knee",
     "read_observations",
     "read_result",
+    "read_trials",
     "recommend",
     "reduce_on_plateau",
     "role_mults",

@@ -65,6 +65,15 @@ COMMANDS: Mapping[str, Command] = {
         "the lr to use there, with its interval, per parameter group",
         ("recommend results/width_transfer --width 1024", "recommend results/width_transfer --width 1024 --json"),
     ),
+    "analyze": Command(
+        "RUNS",
+        "the verdict on a sweep that another program made",
+        (
+            "analyze runs.csv --loss val/loss",
+            "analyze runs.csv --arm optimizer --params size --where 'state=finished' --out results/mine",
+        ),
+        ("runs", "out", "lr", "loss", "width", "params", "tokens", "batch_size", "seed", "arm", "where", "ignore"),
+    ),
     "confirm": Command(
         "RESULT --width W",
         "train there at the proxy's lr, half, double: regret measured",

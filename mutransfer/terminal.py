@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mutransfer.config import to_json
-from mutransfer.config.scale import DIMENSIONS
+from mutransfer.config.scale import DIMENSIONS, in_digits
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from mutransfer.study.foreign import ForeignResult
     from mutransfer.study.result import Result
     from mutransfer.study.search_result import SearchResult
 
@@ -20,16 +21,16 @@ MOST_PAIRS = 3
 """Pairs of arms of which the difference is shown."""
 
 
-def print_result(result: Result) -> None:
+def print_result(result: Result | ForeignResult) -> None:
     """Print the table of optima, what the result says, and where its page is."""
     from rich.table import Column, Table
 
     from mutransfer.report import optima_table
 
-    axis = result.analysis.dimensions[0]
+    dimensions = result.analysis.dimensions
     table = Table(
         Column("arm", overflow="fold"),
-        DIMENSIONS[axis].word,
+        *(DIMENSIONS[name].word for name in dimensions),
         "log2 lr*",
         "95% interval",
         "lr*",
@@ -42,7 +43,7 @@ def print_result(result: Result) -> None:
         loss = f"{row['loss']:.4f}" if row["loss"] == row["loss"] else "unknown"
         table.add_row(
             row["arm"],
-            str(row[axis]),
+            *(in_digits(row[name]) for name in dimensions),
             f"{row['log2_lr']:.2f}",
             interval,
             f"{row['optimal_lr']:.3g}",
@@ -92,7 +93,7 @@ def _fits(console: Console, table: Table) -> bool:
     return console.measure(table, options=console.options.update(max_width=sys.maxsize)).maximum <= console.width
 
 
-def _lines(result: Result) -> Iterator[str]:
+def _lines(result: Result | ForeignResult) -> Iterator[str]:
     """What a result says in words; of more than MOST_PAIRS differences, where to find them."""
     from mutransfer.analysis.verdict import INCONCLUSIVE
     from mutransfer.report.commands import settling_step

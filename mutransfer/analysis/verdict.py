@@ -31,6 +31,9 @@ from mutransfer.config.scale import DIMENSIONS
 
 TRANSFERS, DOES_NOT_TRANSFER, INCONCLUSIVE = "transfers", "does_not_transfer", "inconclusive"
 
+MOST_NAMED = 4
+"""Sizes that a reason names; of more it tells the number."""
+
 
 def judge(optima: Sequence[Optimum], tolerance: float, dimensions: Sequence[str] = ("width",)) -> str:
     """The verdict on an arm, from its optima by ascending scale, on the dimensions that vary."""
@@ -76,7 +79,10 @@ def _uncontradicted(optima: Sequence[Optimum], tolerance: float, dimension: str,
 
 def reason(optima: Sequence[Optimum], tolerance: float, dimensions: Sequence[str] = ("width",)) -> str:
     """Why the verdict is what it is, which size it rests on, and what to do about scales without an optimum."""
-    remedies = [_remedy(optimum, dimensions) for optimum in optima if not optimum.interior]
+    without = [optimum for optimum in optima if not optimum.interior]
+    remedies = [_remedy(optimum, dimensions) for optimum in without[:MOST_NAMED]]
+    if len(without) > MOST_NAMED:
+        remedies.append(f"{len(without) - MOST_NAMED} further {_words(dimensions)[1]} have no optimum either")
     return "; ".join([_grounds(optima, tolerance, dimensions), *_rests(optima, tolerance, dimensions), *remedies])
 
 
@@ -112,7 +118,8 @@ def _grounds(optima: Sequence[Optimum], tolerance: float, dimensions: Sequence[s
         f"{scale[dimensions[0]]:.15g}" if len(dimensions) == 1 else f"({scale.describe(dimensions)})"
         for scale in interior
     )
-    of = "" if len(interior) == len(optima) else f" through {sizes} {where}"
+    where = f"{len(interior)} of {len(optima)} {sizes}" if len(interior) > MOST_NAMED else f"{sizes} {where}"
+    of = "" if len(interior) == len(optima) else f" through {where}"
     # A verdict of no transfer stands on the slopes that lie outside, any other on all.
     outside = [name for name in lines if _outside(lines[name].interval, tolerance)]
     told = [

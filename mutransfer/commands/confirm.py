@@ -53,11 +53,11 @@ def run(words: list[str]) -> None:
     from rich.table import Table
 
     from mutransfer.study.confirm import confirm, plan_confirmation
-    from mutransfer.study.result import read_result, write_result
+    from mutransfer.study.result import read_swept, write_result
     from mutransfer.sweep.progress import watch
 
     arguments = parse("confirm", ConfirmArguments, words, switches=True)
-    result = read_result(Path(arguments.result))
+    result = read_swept(Path(arguments.result))
     config = plan_confirmation(
         result,
         arguments.sizes,
@@ -69,7 +69,7 @@ def run(words: list[str]) -> None:
     )
     console = open_console(stderr=arguments.json)
     found = confirm(result, config, command=typed_command(["confirm", *words]), listener=watch(console))
-    write_result(read_result(result.folder))
+    write_result(read_swept(result.folder))
     if arguments.json:
         print(json.dumps(dataclasses.asdict(found), indent=1))
         return

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mutransfer.arguments import ResultArguments, parse
-from mutransfer.config import DIMENSIONS
+from mutransfer.config.scale import DIMENSIONS, in_digits
 from mutransfer.terminal import open_console
+from mutransfer.trials.foreign.place import is_foreign
 
 
 def run(words: list[str]) -> None:
@@ -16,7 +17,11 @@ def run(words: list[str]) -> None:
     from mutransfer.sweep.progress import format_seconds
     from mutransfer.sweep.status import status as read_status
 
-    found = read_status(Path(parse("status", ResultArguments, words).result))
+    path = Path(parse("status", ResultArguments, words).result)
+    if is_foreign(path):
+        _print_foreign(path)
+        return
+    found = read_status(path)
     table = Table("arm", *(DIMENSIONS[name].word for name in found.along), "done", "diverged", "to run")
     for cell in found.cells:
         sizes = [f"{cell.scale[name]:.15g}" for name in found.along]
@@ -36,3 +41,25 @@ def run(words: list[str]) -> None:
     print(", ".join(parts))
     if found.driver is None and found.done < found.planned:
         print(f"not running; to go on: {found.command}")
+
+
+def _print_foreign(path: Path) -> None:
+    """Print which trials a table of others has, and how it was read."""
+    from rich.table import Table
+
+    from mutransfer.trials.foreign.folder import read_folder
+
+    origin, reading = read_folder(path)
+    trials = reading.trials
+    cells = ["arm", *trials.dimensions]
+    table = Table("arm", *(DIMENSIONS[name].word for name in trials.dimensions), "trials", "learning rates", "diverged")
+    counts = trials.frame.groupby(cells, sort=True).agg(
+        trials=("lr", "size"), lrs=("lr", "nunique"), diverged=("diverged", "sum")
+    )
+    for row in counts.reset_index().to_dict("records"):
+        sizes = (in_digits(row[name]) for name in trials.dimensions)
+        table.add_row(str(row["arm"]), *sizes, str(row["trials"]), str(row["lrs"]), str(row["diverged"]))
+    open_console().print(table)
+    for line in origin.reading:
+        open_console().print(line, soft_wrap=True)
+    print(f"all done, by others; to read the runs again: {origin.command}")

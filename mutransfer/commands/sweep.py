@@ -8,7 +8,7 @@ from mutransfer.terminal import open_console, print_result, print_search
 
 def run(words: list[str]) -> None:
     """Run, resume or extend a sweep; print the verdict and write the report."""
-    from mutransfer.study.result import read_result, write_result
+    from mutransfer.study.result import read_swept, write_result
     from mutransfer.study.search_result import read_search, write_search
     from mutransfer.sweep.driver import run_sweep
     from mutransfer.sweep.progress import watch
@@ -20,7 +20,7 @@ def run(words: list[str]) -> None:
         write_search(found)
         print_search(found)
     else:
-        result = read_result(outcome.folder)
+        result = read_swept(outcome.folder)
         write_result(result)
         print_result(result)
     for search in outcome.searched:

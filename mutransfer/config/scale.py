@@ -79,7 +79,15 @@ class Scale:
     def describe(self, dimensions: Iterable[str] | None = None) -> str:
         """Words such as "width 64, depth 2", of the dimensions given, or of all that are known."""
         names = self.known if dimensions is None else tuple(dimensions)
-        return ", ".join(f"{DIMENSIONS[name].word} {self[name]:.15g}" for name in names)
+        return ", ".join(f"{DIMENSIONS[name].word} {in_digits(self[name])}" for name in names)
+
+
+def in_digits(size: float) -> str:
+    """A size as text: all its digits, or of millions and more the first three, as 1024, 215M, 11.4B."""
+    for unit, factor in (("T", 1e12), ("B", 1e9), ("M", 1e6)):
+        if size >= factor:
+            return f"{size / factor:.3g}{unit}"
+    return f"{size:.15g}"
 
 
 def varying(scales: Iterable[Scale]) -> tuple[str, ...]:

@@ -39,13 +39,14 @@ def escaped(text: str) -> str:
 
 def of_trial(trial: Mapping[Any, Any], word: str) -> str:
     """What a trial was, in lines."""
+    measured = [name for name in LOSSES if name in trial] or ["loss"]
     lines = [
         f"<b>{escaped(str(trial['arm']))}</b>, {word} {trial['size']}, seed {trial['seed']:.0f}",
         f"lr {_rate(trial['log2_lr'])}",
-        *(f"{LOSS_WORDS[name]} {number(trial[name], 4)}" for name in LOSSES if math.isfinite(trial[name])),
+        *(f"{LOSS_WORDS[name]} {number(trial[name], 4)}" for name in measured if math.isfinite(trial[name])),
     ]
     if trial["mark"] == "diverged":
-        at = trial["diverged_step"]
+        at = trial.get("diverged_step", math.nan)
         lines.append(f"diverged at step {at:.0f}" if math.isfinite(at) else "diverged")
     return "<br>".join(lines)
 

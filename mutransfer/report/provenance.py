@@ -20,18 +20,28 @@ class FailedTrial:
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """How the results came about. wall_s: seconds summed over trials; started: ISO 8601 UTC; config may be nested."""
+class Training:
+    """How trials were trained. wall_s: seconds summed over trials; started: ISO 8601 UTC."""
 
-    command: str
-    config: Mapping[str, Any]
     versions: Mapping[str, str]
     data_fingerprint: str
-    n_trials: int
     wall_s: float
     flops: float
     started: str
     devices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How the results came about. `training` is how its trials were trained, None where others did; `config` may be
+    nested."""
+
+    command: str
+    config: Mapping[str, Any]
+    n_trials: int
+    training: Training | None = None
+    reading: tuple[str, ...] = ()
+    """How a table that others made was read, a sentence each."""
     folder: str = "RESULT"
     """The result folder as a command names it."""
     failures: tuple[FailedTrial, ...] = ()

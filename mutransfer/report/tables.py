@@ -15,12 +15,12 @@ from mutransfer.analysis.forgiving import WITHIN
 
 
 def optima_table(analysis: Analysis) -> pd.DataFrame:
-    """Each arm's optimum at each size (a column named as the axis): `optimal_lr` with `lr_low`, `lr_high`, the same as
+    """Each arm's optimum at each scale, which has a column for each dimension: `optimal_lr`, `lr_low`, `lr_high`, as
     `log2_lr`, `ci_low`, `ci_high`, the loss there, the status, and whether this size `decides` the slope alone."""
     rows = [
         {
             "arm": result.arm,
-            analysis.dimensions[0]: optimum.scale[analysis.dimensions[0]],
+            **{name: optimum.scale[name] for name in analysis.dimensions},
             "status": optimum.status,
             "log2_lr": optimum.log2_lr,
             "ci_low": optimum.ci_low,
@@ -33,12 +33,12 @@ def optima_table(analysis: Analysis) -> pd.DataFrame:
     ]
     table = _numbers(
         pd.DataFrame(
-            rows, columns=["arm", analysis.dimensions[0], "status", "log2_lr", "ci_low", "ci_high", "loss", "decides"]
+            rows, columns=["arm", *analysis.dimensions, "status", "log2_lr", "ci_low", "ci_high", "loss", "decides"]
         ),
         ["log2_lr", "ci_low", "ci_high", "loss"],
     )
     for position, (name, log2) in enumerate(
-        {"optimal_lr": "log2_lr", "lr_low": "ci_low", "lr_high": "ci_high"}.items(), start=3
+        {"optimal_lr": "log2_lr", "lr_low": "ci_low", "lr_high": "ci_high"}.items(), start=2 + len(analysis.dimensions)
     ):
         table.insert(position, name, 2.0 ** table[log2])
     return table
@@ -165,7 +165,7 @@ def confirmation_table(confirmations: Sequence[Confirmation]) -> pd.DataFrame:
 def diverged_table(trials: Trials, axis: str = "width") -> pd.DataFrame:
     """The diverged trials, by arm, size, rate and seed, with the step at which each diverged."""
     columns = ["arm", axis, "lr", "log2_lr", "seed", "diverged_step"]
-    failed = trials.frame.loc[trials.frame["diverged"].astype(bool), columns]
+    failed = trials.frame[trials.frame["diverged"].astype(bool)].reindex(columns=columns)
     return _numbers(failed.sort_values(columns[:-1], kind="stable", ignore_index=True), ["diverged_step"])
 
 

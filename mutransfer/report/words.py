@@ -18,7 +18,7 @@ STATUSES = {
     "flat": "flat",
     "too_few": "too few rates",
 }
-LOSS_WORDS = {"final_loss": "final loss", "mean_loss": "mean loss", "val_loss": "validation loss"}
+LOSS_WORDS = {"loss": "loss", "final_loss": "final loss", "mean_loss": "mean loss", "val_loss": "validation loss"}
 
 
 def loss_unit(trials: Trials) -> str:

@@ -15,6 +15,7 @@ from mutransfer.config.scale import DIMENSIONS, Scale
 from mutransfer.report.commands import confirm_command
 from mutransfer.search.planned import cell_flops, cells
 from mutransfer.study.confirmations import confirmation_sweep
+from mutransfer.study.foreign import ForeignResult
 from mutransfer.study.result import Result, read_result
 
 SURE = 0.8
@@ -72,6 +73,10 @@ def advise(folder: Path, target: Scale, arm: str | None = None) -> Advice:
     """
     result = read_result(folder)
     name = arm_to_follow(result.analysis, arm)
+    if isinstance(result, ForeignResult):
+        # What was trained is not known here: no groups of parameters, and no run that would check it.
+        recommendation = recommend(result.analysis, name, target)
+        return Advice(recommendation, horizon_note(recommendation), (), None, None)
     recommendation = recommend(result.analysis, name, in_steps(result, target))
     return Advice(
         recommendation=recommendation,

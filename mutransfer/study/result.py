@@ -10,11 +10,13 @@ from mutransfer.analysis import Analysis, analyze, to_summary
 from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.config import SweepConfig, to_json
 from mutransfer.files import write_whole
-from mutransfer.report import FailedTrial, Provenance, save_figures, write_report
+from mutransfer.report import FailedTrial, Provenance, Training, save_figures, write_report
 from mutransfer.study.confirmations import read_confirmations
+from mutransfer.study.foreign import ForeignResult, read_foreign
 from mutransfer.study.settling import with_costs
 from mutransfer.sweep.folder import ResultFolder, explain_write_errors, read_failures, read_origin
 from mutransfer.trials import records
+from mutransfer.trials.foreign.place import is_foreign
 from mutransfer.trials.records import Record
 from mutransfer.trials.table import Trials
 
@@ -63,13 +65,21 @@ def read_recorded(path: Path) -> Recorded:
     return Recorded(path, origin.config, origin.command, origin.sweeps[-1].config, tuple(recorded))
 
 
-def read_result(path: Path) -> Result:
-    """Read and analyze a result folder, from its config and records alone.
+def read_result(path: Path) -> Result | ForeignResult:
+    """Read and analyze a result folder, from its files alone: of a sweep, or of trials that others ran. Raises
+    ValueError where it is neither, or the files are corrupt."""
+    return read_foreign(path) if is_foreign(path) else read_swept(path)
+
+
+def read_swept(path: Path) -> Result:
+    """Read and analyze the folder of a sweep, from its config and records alone.
 
     Raises:
         ValueError: where there is no sweep or no finished trial, where it searched several hyperparameters, or where
             the files are corrupt.
     """
+    if is_foreign(path):
+        raise ValueError(f"expected a sweep in {path}, got trials that others ran; no more of them can be trained here")
     found = read_recorded(path)
     config = found.config
     if config.space:
@@ -88,15 +98,14 @@ def read_result(path: Path) -> Result:
     return Result(path, config, found.command, found.asked, found.records, trials, analysis, confirmations)
 
 
-def write_result(result: Result) -> None:
+def write_result(result: Result | ForeignResult) -> None:
     """Write summary.json, figures/ and report.html into the folder. Raises ValueError where it cannot be written."""
+    came_about = result.provenance() if isinstance(result, ForeignResult) else provenance(result)
     with explain_write_errors(ResultFolder(result.folder)):
         summary = json.dumps(to_summary(result.analysis), indent=1, allow_nan=False)
         write_whole(result.folder / "summary.json", summary.encode() + b"\n")
         save_figures(result.analysis, result.trials, result.folder / "figures", result.confirmations)
-        write_report(
-            result.folder / "report.html", result.analysis, result.trials, provenance(result), result.confirmations
-        )
+        write_report(result.folder / "report.html", result.analysis, result.trials, came_about, result.confirmations)
 
 
 def provenance(result: Recorded) -> Provenance:
@@ -118,13 +127,15 @@ def provenance(result: Recorded) -> Provenance:
         conformance=conformance_status(result.folder.parent / "conformance" / "conformance.json"),
         command=result.command,
         config=to_json(result.config),
-        versions={name: ", ".join(found) for name, found in versions.items()},
-        data_fingerprint=result.records[0].data_fingerprint,
         n_trials=len(result.records),
-        wall_s=sum(record.wall_s for record in result.records),
-        flops=sum(record.flops for record in result.records),
-        started=min(record.started for record in result.records),
-        devices=tuple(dict.fromkeys(record.device for record in result.records)),
+        training=Training(
+            versions={name: ", ".join(found) for name, found in versions.items()},
+            data_fingerprint=result.records[0].data_fingerprint,
+            wall_s=sum(record.wall_s for record in result.records),
+            flops=sum(record.flops for record in result.records),
+            started=min(record.started for record in result.records),
+            devices=tuple(dict.fromkeys(record.device for record in result.records)),
+        ),
     )
 
 

@@ -24,7 +24,7 @@ from mutransfer.analysis import (
 )
 from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.config.scale import Scale
-from mutransfer.report import FailedTrial, Provenance
+from mutransfer.report import FailedTrial, Provenance, Training
 from mutransfer.trials.table import Trials
 
 CURVATURE = 0.05
@@ -219,13 +219,15 @@ AT_END = {"losses": (2.4125, 2.4, 2.3875), "measured": Interval(0.0125, 0.0025, 
 PROVENANCE = Provenance(
     command="mutransfer sweep --out 'a & b'",
     config={"widths": [32, 64], "model": {"depth": 2, "n_heads": None}, "optimizer": {"eps": 1e-8}},
-    versions={"torch": "2.13.0", "numpy": "2.3.0"},
-    data_fingerprint="3f9a1c77",
     n_trials=112,
-    wall_s=3723.0,
-    flops=3.21e15,
-    started="2026-01-02T03:04:05Z",
-    devices=("cpu",),
+    training=Training(
+        versions={"torch": "2.13.0", "numpy": "2.3.0"},
+        data_fingerprint="3f9a1c77",
+        wall_s=3723.0,
+        flops=3.21e15,
+        started="2026-01-02T03:04:05Z",
+        devices=("cpu",),
+    ),
     folder="results/a & b",
     failures=(FailedTrial("mup", "size 64", 2.0**-5, 1, "RuntimeError: out of memory\nTraceback"),),
     conformance="19 of 24 claims hold, 2 fail, 3 not run",

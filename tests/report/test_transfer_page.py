@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from mutransfer.analysis import analyze
 from mutransfer.config.scale import Scale
-from mutransfer.report import Provenance, render, write_report
+from mutransfer.report import Provenance, Training, render, write_report
 from mutransfer.report.words import band, edge, interval, number, plain, power, rate, scientific, span
 from report.planted import AT_END, PROVENANCE, confirmation, with_optimum
 
@@ -145,7 +145,7 @@ def test_nothing_is_loaded_and_only_the_pages_own_scripts_may_run(five_arms, dra
 HOSTILE = "<script>alert('x')</script>&amp;\"><img src=x onerror=y>"
 
 
-def hostile_page(two_arms):
+def hostile_page(two_arms, foreign=False):
     analysis, trials = two_arms
     trials.frame.loc[trials.frame["arm"] == "mup", "arm"] = HOSTILE
     trials.frame.loc[trials.frame["log2_lr"] == -4, ["diverged", "loss"]] = True, float("inf")
@@ -160,13 +160,9 @@ def hostile_page(two_arms):
     hostile = Provenance(
         command=HOSTILE,
         config={HOSTILE: HOSTILE},
-        versions={HOSTILE: HOSTILE},
-        data_fingerprint=HOSTILE,
         n_trials=1,
-        wall_s=1.0,
-        flops=1.0,
-        started=HOSTILE,
-        devices=(HOSTILE,),
+        training=None if foreign else Training({HOSTILE: HOSTILE}, HOSTILE, 1.0, 1.0, HOSTILE, (HOSTILE,)),
+        reading=(HOSTILE,),
         folder=HOSTILE,
         failures=(failed,),
         conformance=HOSTILE,
@@ -184,6 +180,9 @@ def texts(data):
 
 
 def test_text_is_escaped_wherever_it_comes_from(two_arms, drawn):
+    others = Page(hostile_page(two_arms, foreign=True))
+    assert "img" not in others.tags
+    assert "Others trained these runs" in others.text
     page = Page(hostile_page(two_arms))
     assert page.tags["script"] == 3
     assert "img" not in page.tags
@@ -444,7 +443,7 @@ def test_numbers_as_text():
     assert (edge(-5.0, nan), edge(nan, -9.0), edge(nan, nan)) == ("> −5.00", "≤ −9.00", "–")
 
 
-@pytest.mark.parametrize("missing", ["command", "config", "versions", "devices"])
+@pytest.mark.parametrize("missing", ["command", "config", "n_trials"])
 def test_provenance_has_no_defaults(missing):
     with pytest.raises(TypeError):
         Provenance(**{k: v for k, v in vars(PROVENANCE).items() if k != missing})

@@ -89,7 +89,7 @@ def run(words: list[str]) -> None:
     from mutransfer.data import load_corpus
     from mutransfer.files import write_whole
     from mutransfer.report.files import save_figure
-    from mutransfer.study.result import read_result
+    from mutransfer.study.result import read_swept
     from mutransfer.sweep.executors import local_device
     from mutransfer.terminal import open_console
     from mutransfer.toolbox.range_test.figure import RangePanel, range_tests
@@ -97,7 +97,7 @@ def run(words: list[str]) -> None:
 
     arguments = parse("lr-range-test", LrRangeTestArguments, words)
     arguments.ramp.validate()
-    result = None if arguments.result is None else read_result(Path(arguments.result))
+    result = None if arguments.result is None else read_swept(Path(arguments.result))
     config, arm = _asked(arguments) if result is None else _of_result(arguments, result)
     trial = config.trial(arm, Scale(arguments.width), arguments.ramp.high, 0)
     corpus = load_corpus(config.data)

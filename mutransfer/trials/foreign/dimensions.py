@@ -46,9 +46,9 @@ def _order(varying: Sequence[str], values: Mapping[str, NDArray[np.float64]]) ->
 
 
 def _varies(values: NDArray[np.float64], arm: NDArray[np.intp]) -> bool:
-    """Whether any arm has two sizes."""
-    pairs = _points(arm, values)
-    return len(pairs) > len(np.unique(pairs[:, 0]))
+    """Whether any arm has sizes that are further apart than SAME_LINE."""
+    sizes = pd.Series(np.log2(values)).groupby(arm)
+    return bool((sizes.max() - sizes.min() > SAME_LINE).any())
 
 
 def _goes_with(values: NDArray[np.float64], chosen: Mapping[str, NDArray[np.float64]]) -> list[str]:

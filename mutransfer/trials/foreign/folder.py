@@ -20,13 +20,13 @@ from pathlib import Path
 from mutransfer.files import write_whole
 from mutransfer.strict import parse_json, read_file, structure
 from mutransfer.trials.foreign.files import read_csv
+from mutransfer.trials.foreign.place import ORIGIN, ROWS, is_foreign
 from mutransfer.trials.foreign.reading import Reading, read
 from mutransfer.trials.foreign.sources import Rows, Source, read_rows
 from mutransfer.trials.foreign.taking import ReadOptions
 from mutransfer.trials.table import Trials
 
 SCHEMA = 1
-ORIGIN, ROWS = "source.json", "trials.csv"
 
 
 def read_trials(*paths: str | Path, options: ReadOptions | None = None) -> Trials:
@@ -60,11 +60,6 @@ class Origin:
     tolerance: float
     noise: float | None = None
     schema: int = field(default=SCHEMA)
-
-
-def is_foreign(folder: Path) -> bool:
-    """Whether a result folder holds a table of other people's runs."""
-    return (folder / ORIGIN).is_file()
 
 
 def write(folder: Path, rows: Rows, origin: Origin) -> None:

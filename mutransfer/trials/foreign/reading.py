@@ -117,7 +117,8 @@ def read(rows: Rows, options: ReadOptions) -> Reading:
         *seeds,
         *said,
     )
-    return Reading(Trials(found.assign(unit=options.unit), notes=notes), table.left_out, resolved)
+    trials = Trials(found.assign(unit=options.unit), along=cells.along, notes=notes)
+    return Reading(trials, table.left_out, resolved)
 
 
 def _take_all(frame: pd.DataFrame, options: ReadOptions, decimal: str) -> dict[str, Taken]:
@@ -129,6 +130,11 @@ def _take_all(frame: pd.DataFrame, options: ReadOptions, decimal: str) -> dict[s
     for name in ("lr", "loss"):
         if found[name] is None:
             raise ValueError(f"expected a column after {flag(name)}, got none; every analysis needs it")
+    if all(found[name] is None for name in DIMENSIONS):
+        raise ValueError(
+            f"expected a size of the runs, got {quoted(frame.columns)}; name its column with one of "
+            f"{', '.join(map(flag, DIMENSIONS))}, or give the size that all runs have, such as --width 1024"
+        )
     unknown = [name for name in options.along if found[name] is None]
     if unknown:
         raise ValueError(

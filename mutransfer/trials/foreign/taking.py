@@ -22,9 +22,9 @@ NONE = "none"
 
 
 @dataclass(frozen=True)
-class ReadOptions:
-    """How a table is to be read. Of what a column is taken for: None, where it is found by its name, or COLUMN,
-    COLUMN*FACTOR, a number that holds for all rows, or "none"."""
+class Columns:
+    """What the columns of a table are taken for: None, where one is found by its name, or COLUMN, COLUMN*FACTOR, a
+    number that holds for all rows, or "none"; and what counts as diverged."""
 
     lr: str | None = None
     """Column of the peak learning rate."""
@@ -60,13 +60,6 @@ class ReadOptions:
     """Column of the FLOPs of a run; without one 6 x parameters x tokens, where both are known."""
     seconds: str | None = None
     """Column of the time of a run, in seconds."""
-    along: tuple[str, ...] = ()
-    """Dimensions along which the learning rate may transfer, of width, depth, params, batch_size, tokens, steps; none:
-    those that vary and do not go with another."""
-    where: tuple[str, ...] = ()
-    """COLUMN=VALUE[,VALUE...] or COLUMN!=VALUE[,...]: the rows to keep; nothing after the sign is an empty cell."""
-    ignore: tuple[str, ...] = ()
-    """Columns that decide nothing."""
     diverged_above: float | None = None
     """A loss above it is a run that diverged; None: diverged_over_best decides."""
     diverged_over_best: float = 1.0
@@ -74,6 +67,19 @@ class ReadOptions:
     951 runs of Step Law (arXiv 2503.04715) none lies between 0.29 and 1.56 nats above it."""
     unit: str = "nats"
     """What the loss is measured in, per token."""
+
+
+@dataclass(frozen=True)
+class ReadOptions(Columns):
+    """How a table is to be read."""
+
+    along: tuple[str, ...] = ()
+    """Dimensions along which the learning rate may transfer, of width, depth, params, batch_size, tokens, steps; none:
+    those that vary and do not go with another."""
+    where: tuple[str, ...] = ()
+    """COLUMN=VALUE[,VALUE...] or COLUMN!=VALUE[,...]: the rows to keep; nothing after the sign is an empty cell."""
+    ignore: tuple[str, ...] = ()
+    """Columns that decide nothing, each a name or several with commas."""
 
 
 class Taken(NamedTuple):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mutransfer.trials.foreign.folder import ORIGIN, ROWS, Origin, read_folder, read_trials, write
+from mutransfer.trials.foreign.folder import Origin, read_folder, read_trials, write
+from mutransfer.trials.foreign.place import ORIGIN, ROWS
 from mutransfer.trials.foreign.reading import read
 from mutransfer.trials.foreign.sources import read_rows
 from mutransfer.trials.foreign.taking import ReadOptions
@@ -35,7 +36,7 @@ def test_a_folder_gives_back_the_same_trials_whatever_the_cells_hold(tmp_path: P
         '0,2;3,25;"a;b";"say ""hi"""\n0,1;;c,d;x\n0,3;1,75;c,d;\n'
     )
     files = {
-        odd: ReadOptions(ignore=("note",)),
+        odd: ReadOptions(ignore=("note",), depth="2"),
         SWEEPS / "marin_optimizers.csv": ReadOptions(
             arm="optimizer",
             params="size",
@@ -54,7 +55,7 @@ def test_a_folder_gives_back_the_same_trials_whatever_the_cells_hold(tmp_path: P
 
 
 def test_a_damaged_folder_is_refused_in_a_line(tmp_path: Path) -> None:
-    folder = written(tmp_path, SWEEPS / "marin_7381.csv", ReadOptions())
+    folder = written(tmp_path, SWEEPS / "marin_7381.csv", ReadOptions(width="1024"))
     whole = json.loads((folder / ORIGIN).read_text())
     broken: list[object] = [
         "{",
@@ -76,6 +77,6 @@ def test_a_damaged_folder_is_refused_in_a_line(tmp_path: Path) -> None:
 
 
 def test_options_for_a_folder_that_has_its_own_are_refused(tmp_path: Path) -> None:
-    folder = written(tmp_path, SWEEPS / "marin_7381.csv", ReadOptions())
+    folder = written(tmp_path, SWEEPS / "marin_7381.csv", ReadOptions(width="1024"))
     with pytest.raises(ValueError, match="expected no options"):
         read_trials(folder, options=ReadOptions(unit="bits"))

@@ -24,6 +24,11 @@ def reading(tmp_path: Path, text: str, **options: object) -> Reading:
     return read(read_rows([path]), ReadOptions(**options))  # type: ignore[arg-type]
 
 
+def alone(tmp_path: Path, text: str, **options: object) -> Reading:
+    """The same, of runs of one size that the file does not tell."""
+    return reading(tmp_path, text, **({"width": "64"} | options))
+
+
 def grid(header: str, *, widths: tuple[int, ...] = (64, 128), lrs: tuple[float, ...] = (0.1, 0.01, 0.001)) -> str:
     """A CSV of width, lr and a loss with its minimum at 0.01, and a header for the three."""
     rows = [f"{w},{lr},{2 + 0.1 * math.log10(lr / 0.01) ** 2 + 1 / w}" for w in widths for lr in lrs]
@@ -60,25 +65,25 @@ def test_every_name_means_one_thing(role: str) -> None:
 def test_two_columns_for_one_thing_are_refused_with_the_options_that_decide(tmp_path: Path) -> None:
     text = "lr,train_loss,val/loss\n0.1,1,2\n0.2,2,3\n"
     with pytest.raises(ValueError, match=r"'train_loss' and 'val/loss'; choose one with --loss train_loss or --loss"):
-        reading(tmp_path, text)
-    assert list(reading(tmp_path, text, loss="val/loss").trials.frame["loss"]) == [2, 3]
+        alone(tmp_path, text)
+    assert list(alone(tmp_path, text, loss="val/loss").trials.frame["loss"]) == [2, 3]
 
 
 def test_two_columns_that_hold_the_same_are_one(tmp_path: Path) -> None:
-    found = reading(tmp_path, "config/lr,config/optimizer.learning_rate,loss\n0.1,1e-1,2\n0.20,0.2,3\n")
+    found = alone(tmp_path, "config/lr,config/optimizer.learning_rate,loss\n0.1,1e-1,2\n0.20,0.2,3\n")
     assert list(found.trials.frame["lr"]) == [0.1, 0.2]
 
 
 def test_the_last_value_of_a_schedule_is_not_the_learning_rate(tmp_path: Path) -> None:
-    found = reading(tmp_path, "config/lr,train/learning_rate,summary/lr,loss\n0.1,0,0,2\n0.2,0,1e-9,3\n")
+    found = alone(tmp_path, "config/lr,train/learning_rate,summary/lr,loss\n0.1,0,0,2\n0.2,0,1e-9,3\n")
     assert list(found.trials.frame["lr"]) == [0.1, 0.2]
 
 
 def test_a_name_twice_in_the_header_is_two_columns(tmp_path: Path) -> None:
     text = "lr,loss,loss\n0.1,1,2\n0.2,2,3\n"
     with pytest.raises(ValueError, match=r"--loss loss or --loss loss\.1"):
-        reading(tmp_path, text)
-    assert list(reading(tmp_path, text, loss="loss.1").trials.frame["loss"]) == [2, 3]
+        alone(tmp_path, text)
+    assert list(alone(tmp_path, text, loss="loss.1").trials.frame["loss"]) == [2, 3]
 
 
 def test_what_is_missing_is_named_with_its_option(tmp_path: Path) -> None:
@@ -92,7 +97,7 @@ def test_what_is_missing_is_named_with_its_option(tmp_path: Path) -> None:
 
 def test_what_became_of_a_run_is_told_apart(tmp_path: Path) -> None:
     """Diverged is a result; crashed, running, pruned, interrupted and without a loss are not."""
-    found = reading(
+    found = alone(
         tmp_path,
         "Name,State,lr,loss,_step\n"
         "a,finished,0.001,2.5,100\n"
@@ -122,37 +127,37 @@ def test_what_became_of_a_run_is_told_apart(tmp_path: Path) -> None:
 
 def test_a_high_loss_at_a_small_rate_is_no_divergence(tmp_path: Path) -> None:
     text = "lr,loss\n0.0001,5\n0.001,3\n0.01,2\n0.1,4.5\n"
-    assert list(reading(tmp_path, text).trials.frame["diverged"]) == [False, False, False, True]
-    assert list(reading(tmp_path, text, diverged_above=4.6).trials.frame["diverged"]) == [True, False, False, False]
-    assert not reading(tmp_path, text, diverged_above=math.inf).trials.frame["diverged"].any()
+    assert list(alone(tmp_path, text).trials.frame["diverged"]) == [False, False, False, True]
+    assert list(alone(tmp_path, text, diverged_above=4.6).trials.frame["diverged"]) == [True, False, False, False]
+    assert not alone(tmp_path, text, diverged_above=math.inf).trials.frame["diverged"].any()
 
 
 def test_above_the_initial_loss_is_diverged(tmp_path: Path) -> None:
-    found = reading(tmp_path, "lr,init_loss,loss\n0.01,2.3,2\n0.1,2.3,2.4\n")
+    found = alone(tmp_path, "lr,init_loss,loss\n0.01,2.3,2\n0.1,2.3,2.4\n")
     assert list(found.trials.frame["diverged"]) == [False, True]
 
 
 def test_the_rule_for_divergence_is_stated_with_what_it_took(tmp_path: Path) -> None:
-    found = reading(tmp_path, "lr,loss\n0.01,2\n0.1,9\n")
+    found = alone(tmp_path, "lr,loss\n0.01,2\n0.1,9\n")
     assert "1 taken as diverged by a loss (9 to 9) more than 1 nats above the best" in found.lines[-1]
     assert "--diverged-above" in found.lines[-1]
 
 
 def test_a_single_setting_in_words_becomes_the_arms(tmp_path: Path) -> None:
-    found = reading(tmp_path, "optimizer,lr,loss\nlion,0.1,2\nadamw,0.1,3\nadamw,0.2,2\n")
+    found = alone(tmp_path, "optimizer,lr,loss\nlion,0.1,2\nadamw,0.1,3\nadamw,0.2,2\n")
     assert found.trials.arms == ("lion", "adamw")
 
 
 def test_a_setting_that_varies_in_a_cell_is_refused_with_the_options_that_decide(tmp_path: Path) -> None:
     text = "weight_decay,beta2,lr,loss\n0.1,0.9,0.1,2\n0.1,0.9,0.2,3\n0.2,0.95,0.1,2.5\n0.2,0.95,0.2,2\n"
     with pytest.raises(ValueError, match=r"several values of weight_decay .*beta2 .*--arm weight_decay.*--ignore"):
-        reading(tmp_path, text)
-    arms = reading(tmp_path, text, arm="weight_decay").trials
+        alone(tmp_path, text)
+    arms = alone(tmp_path, text, arm="weight_decay").trials
     assert arms.arms == ("weight_decay 0.1", "weight_decay 0.2")
-    assert len(reading(tmp_path, text, where=("weight_decay=0.10",)).trials.frame) == 2
-    both = reading(tmp_path, text, ignore=("weight_decay", "beta2")).trials.frame
+    assert len(alone(tmp_path, text, where=("weight_decay=0.10",)).trials.frame) == 2
+    both = alone(tmp_path, text, ignore=("weight_decay", "beta2")).trials.frame
     assert list(both["seed"]) == [0, 0, 1, 1]
-    two = reading(tmp_path, text, arm="weight_decay,beta2").trials
+    two = alone(tmp_path, text, arm="weight_decay,beta2").trials
     assert two.arms == ("weight_decay 0.1, beta2 0.9", "weight_decay 0.2, beta2 0.95")
 
 
@@ -161,13 +166,13 @@ def test_what_goes_with_the_rate_or_was_measured_is_no_mixture(tmp_path: Path, t
     rows = [("a", 0.1, 0.01), ("b", 0.2, 0.02), ("c", 0.4, 0.04)]
     value = {"run_name": lambda name, low: name}.get(tied, lambda name, low: low)
     text = f"lr,loss,{tied}\n" + "\n".join(f"{lr},2,{value(name, low)}" for name, lr, low in rows)
-    assert len(reading(tmp_path, text).trials.frame) == 3
+    assert len(alone(tmp_path, text).trials.frame) == 3
 
 
 def test_a_coefficient_named_as_a_loss_is_a_setting(tmp_path: Path) -> None:
     text = "lr,loss,z_loss\n" + "\n".join(f"{lr},2,{z}" for lr in (0.1, 0.2, 0.4) for z in (0, 0.0001))
     with pytest.raises(ValueError, match=r"several values of z_loss"):
-        reading(tmp_path, text)
+        alone(tmp_path, text)
 
 
 def test_settings_that_differ_between_cells_alone_are_told(tmp_path: Path) -> None:
@@ -176,7 +181,7 @@ def test_settings_that_differ_between_cells_alone_are_told(tmp_path: Path) -> No
 
 
 def test_rows_alike_are_further_seeds_and_copies_are_dropped(tmp_path: Path) -> None:
-    found = reading(tmp_path, "lr,loss,seed\n0.1,2,5\n0.1,2.1,5\n0.1,2.2,6\n0.2,3,5\n0.2,3,5\n")
+    found = alone(tmp_path, "lr,loss,seed\n0.1,2,5\n0.1,2.1,5\n0.1,2.2,6\n0.2,3,5\n0.2,3,5\n")
     frame = found.trials.frame
     assert not frame.duplicated(["lr", "seed"]).any()
     assert len(frame) == 4
@@ -225,30 +230,30 @@ def test_a_size_may_be_a_number_or_have_a_factor(tmp_path: Path) -> None:
 
 
 def test_rates_that_are_none_are_left_out_and_told(tmp_path: Path) -> None:
-    found = reading(tmp_path, "lr,loss\n0,2\n-0.1,2\nnan,2\n,2\n0.1,2\n")
+    found = alone(tmp_path, "lr,loss\n0,2\n-0.1,2\nnan,2\n,2\n0.1,2\n")
     assert len(found.trials.frame) == 1
     assert found.left_out == {"without a learning rate above 0": 4}
     with pytest.raises(ValueError, match="got none of 1 rows \\(1 without a learning rate above 0\\)"):
-        reading(tmp_path, "lr,loss\n0,2\n")
+        alone(tmp_path, "lr,loss\n0,2\n")
 
 
 def test_losses_may_be_negative(tmp_path: Path) -> None:
-    assert list(reading(tmp_path, "lr,loss\n0.1,-2\n0.2,-3\n").trials.frame["loss"]) == [-2, -3]
+    assert list(alone(tmp_path, "lr,loss\n0.1,-2\n0.2,-3\n").trials.frame["loss"]) == [-2, -3]
 
 
 def test_odd_cells_are_named_with_row_and_column(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="in column 'loss', got 'x' in row 2"):
-        reading(tmp_path, "lr,loss\n0.1,1\n0.2,x\n")
+        alone(tmp_path, "lr,loss\n0.1,1\n0.2,x\n")
     with pytest.raises(ValueError, match=r"expected a state in column 'state' .*got 'zombie' in row 1"):
-        reading(tmp_path, "lr,loss,state\n0.1,1,zombie\n")
+        alone(tmp_path, "lr,loss,state\n0.1,1,zombie\n")
     with pytest.raises(ValueError, match=r"expected true or false in column 'diverged', got 'maybe' in row 1"):
-        reading(tmp_path, "lr,loss,diverged\n0.1,1,maybe\n")
+        alone(tmp_path, "lr,loss,diverged\n0.1,1,maybe\n")
     with pytest.raises(ValueError, match=r"expected whole numbers for the width, got 1\.5"):
         reading(tmp_path, "lr,loss,width\n0.1,1,1.5\n")
     with pytest.raises(ValueError, match=r"expected one unit in column 'tokens', got '2B' in row 1 and '4' in row 2"):
         reading(tmp_path, "lr,loss,tokens\n0.1,1,2B\n0.2,1,4\n")
     with pytest.raises(ValueError, match=r"meet --where a=2, got none; 'a' holds '1'"):
-        reading(tmp_path, "lr,loss,a\n0.1,1,1\n", where=("a=2",))
+        alone(tmp_path, "lr,loss,a\n0.1,1,1\n", where=("a=2",))
 
 
 def test_the_options_that_a_reading_resolved_read_the_same(tmp_path: Path) -> None:
@@ -280,3 +285,11 @@ def test_marin_optimizers_compares_optimizers_over_one_changed_setting() -> None
     assert sorted(found.trials.frame["n_params"].unique()) == [130e6, 300e6]
     with pytest.raises(ValueError, match=r"several values of .*beta1"):
         read(rows, ReadOptions(**options))
+
+
+def test_mixtures_of_experts_of_nearly_one_size_are_arms_and_no_scale() -> None:
+    found = read(
+        read_rows([SWEEPS / "steplaw_moe.csv"]), ReadOptions(loss="loss", params="N", tokens="D", batch_size="bs")
+    )
+    assert sorted(found.trials.arms) == ["1in8", "2in88"]
+    assert found.trials.dimensions == ("batch_size", "tokens")

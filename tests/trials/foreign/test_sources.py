@@ -51,7 +51,7 @@ PIECES = [
 """What a mutation puts in."""
 
 
-def trials(*paths: Path, **options: object) -> Trials:
+def trials(*paths: Path, **options: str) -> Trials:
     return read(read_rows(paths), ReadOptions(**options)).trials  # type: ignore[arg-type]
 
 
@@ -84,8 +84,8 @@ def test_a_null_is_missing_and_a_nan_is_a_value(tmp_path: Path) -> None:
         '{"lr": 1, "loss": null}\n{"lr": 2, "loss": NaN}\n{"lr": 3}\n{"lr": 4, "loss": 1}\n'
     )
     pd.DataFrame({"lr": [1, 2, 3], "loss": pd.array([None, 1.0, 2.0], "Float64")}).to_parquet(tmp_path / "b.parquet")
-    assert list(trials(tmp_path / "a.jsonl").frame["diverged"]) == [True, False]
-    assert list(trials(tmp_path / "b.parquet").frame["lr"]) == [2, 3]
+    assert list(trials(tmp_path / "a.jsonl", width="64").frame["diverged"]) == [True, False]
+    assert list(trials(tmp_path / "b.parquet", width="64").frame["lr"]) == [2, 3]
 
 
 def test_the_frames_that_wandb_itself_shows_how_to_write(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_several_files_are_one_table_with_their_rows_told_apart(tmp_path: Path) 
     assert list(rows.frame.index) == [1, 2, 3, 4]
     assert [source.rows for source in rows.sources] == [2, 2]
     assert rows.sources[1].sha256 == hashlib.sha256((tmp_path / "b.csv").read_bytes()).hexdigest()
-    assert len(read(rows, ReadOptions(arm="source")).trials.arms) == 2
+    assert len(read(rows, ReadOptions(arm="source", width="64")).trials.arms) == 2
 
 
 def test_what_is_no_table_is_refused_in_a_line(tmp_path: Path) -> None:
