@@ -94,7 +94,8 @@ def figure(result: Result) -> Figure:
                 marker=markers[arm.arm],
                 label=arm.arm,
             )
-        size_axis(panels[3], result.config.widths, "width")
+        size_axis(panels[3], result.config.widths)
+        panels[3].set_xlabel("width")
         panels[3].set(ylabel="sensitivity to the rate (nats)", ylim=(0, None))
         drawn.legend(*panels[3].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return drawn

@@ -115,7 +115,8 @@ def figure(table: pd.DataFrame) -> Figure:
                 for name, style, colour in zip(pair, ("o-", "s--"), sns.color_palette("colorblind"), strict=False):
                     fitted = f"{slope(mine[name]):+.2f}".replace("-", "−")
                     axes.plot(np.log2(sizes), mine[name], style, color=colour, ms=4, lw=1.4, label=fitted)
-                size_axis(axes, sizes, "width")
+                size_axis(axes, sizes)
+                axes.set_xlabel("width")
                 axes.set_title(f"{family}, {role} matrices")
                 axes.legend(loc="lower left", title="octaves a doubling", alignment="left")
             panels[0].set_ylabel("log2 of the multiplier,\nover that at width 32")

@@ -17,8 +17,8 @@ import torch
 from mutransfer import SweepConfig, analyze
 from mutransfer.analysis import Analysis, to_summary
 from mutransfer.files import write_whole
+from mutransfer.report.figures import loss_curves
 from mutransfer.report.files import png
-from mutransfer.report.panels import loss_curves
 from mutransfer.training.divergence import find_divergence
 from mutransfer.trials.table import Trials, from_frame
 

@@ -82,7 +82,8 @@ def coordinates(check: CoordCheck) -> Figure:
             worst = next((verdict for verdict in shown["verdict"] if verdict != OK), OK)
             axes.set_title(literal(panel.removeprefix("blocks.*.")), fontsize=7.5, color=COLOURS[worst])
             lowest = at + COLUMNS >= len(panels)
-            size_axis(axes, check.widths, "width" if lowest else "")
+            size_axis(axes, check.widths)
+            axes.set_xlabel("width" if lowest else "")
             axes.tick_params(labelbottom=lowest)
             axes.xaxis.label.set_visible(lowest)  # shared axes hide all but the last row's
         for axes in grid[len(panels) :]:

@@ -15,16 +15,16 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mutransfer.analysis import Optimum
-from mutransfer.report.marks import DECIMALS, LOSSES
+from mutransfer.report.marks import DECIMALS, RECORDED_LOSSES
 from mutransfer.report.style import FAINT, INK, RULE, STATUS_MARKS
 from mutransfer.report.words import LOSS_WORDS, STATUSES, number, power, rate
 
 Chart = dict[str, Any]
 """`data`: a list of traces; `wide` and `narrow`: layouts over the same traces, with their height in pixels."""
 
-RING = {"symbol": "circle-open", "size": 18, "color": INK, "line": {"width": 1.2}}
+RING_MARKER = {"symbol": "circle-open", "size": 18, "color": INK, "line": {"width": 1.2}}
 """About the size that alone decides the slope."""
-POWERS = {"tickprefix": "2<sup>", "ticksuffix": "</sup>", "tickangle": 0}
+POWER_TICKS = {"tickprefix": "2<sup>", "ticksuffix": "</sup>", "tickangle": 0}
 """Ticks of an axis in log2."""
 LINE = 20
 """Pixels: a line of a legend."""
@@ -37,14 +37,16 @@ def escaped(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def of_trial(trial: Mapping[Any, Any], word: str) -> str:
+def of_trial(trial: Mapping[Any, Any]) -> str:
     """What a trial was, in lines."""
-    measured = [name for name in LOSSES if name in trial] or ["loss"]
+    losses = {name: trial[name] for name in RECORDED_LOSSES if math.isfinite(trial.get(name, math.nan))}
     lines = [
-        f"<b>{escaped(str(trial['arm']))}</b>, {word} {trial['size']}, seed {trial['seed']:.0f}",
+        f"<b>{escaped(str(trial['arm']))}</b>, {trial['where']}, seed {trial['seed']:.0f}",
         f"lr {_rate(trial['log2_lr'])}",
-        *(f"{LOSS_WORDS[name]} {number(trial[name], 4)}" for name in measured if math.isfinite(trial[name])),
+        *(f"{LOSS_WORDS[name]} {number(loss, 4)}" for name, loss in losses.items()),
     ]
+    if not losses and trial["mark"] != "diverged":
+        lines.append(f"loss {number(trial['loss'], 4)}")
     if trial["mark"] == "diverged":
         at = trial.get("diverged_step", math.nan)
         lines.append(f"diverged at step {at:.0f}" if math.isfinite(at) else "diverged")

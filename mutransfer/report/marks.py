@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 from mutransfer.analysis import Analysis, ArmResult, Curve, Optimum, Trials, curves
+from mutransfer.config.scale import Scale
+from mutransfer.report.views import View, loss_view, rate_views
 
 INTERESTING = 0.6
 """Nats above the best loss that a loss panel shows at least."""
@@ -24,7 +26,7 @@ BAND_ROW = 0.035
 DECIMALS = 6
 """Of a number that a figure draws."""
 
-LOSSES = ("final_loss", "mean_loss", "val_loss")
+RECORDED_LOSSES = ("final_loss", "mean_loss", "val_loss")
 """The losses a record holds."""
 
 
@@ -41,20 +43,27 @@ class Panel:
     failed: tuple[int, ...]
 
 
-def loss_curves_data(analysis: Analysis, trials: Trials) -> pd.DataFrame:
-    """Loss against rate. `mark` is trial (one seed), diverged (one seed, no loss), mean (over the seeds of a rate where
-    none diverged), fitted (a point of the fitted curve), optimum (with `ci_low`, `ci_high`, `status`) or leverage
-    (about the optimum of the size that alone decides the slope). A trial has all its losses and the step at which it
-    diverged."""
+def loss_curves_data(analysis: Analysis, trials: Trials, view: View | None = None) -> pd.DataFrame:
+    """Loss against learning rate. `mark` is trial (one seed), diverged (one seed, no loss), mean (over the seeds of a
+    rate where none diverged), fitted (a point of the fitted curve), optimum (with `ci_low`, `ci_high`, `status`) or
+    leverage (about the optimum of the scale that alone decides the slope). A trial has all its losses and the step at
+    which it diverged. `panel` is where it stands, `size` what its colour tells, `where` its scale in words."""
+    view = view or loss_view(analysis)
     trials, rows = trials.measured_by(analysis.loss), list[dict[str, Any]]()
-    told = [name for name in ("log2_lr", "seed", *LOSSES, "diverged_step") if name in trials.frame.columns]
-    for trial in trials.frame.to_dict("records"):
+    told = [name for name in ("log2_lr", "seed", *RECORDED_LOSSES, "diverged_step") if name in trials.frame.columns]
+
+    def at(arm: str, scale: Scale) -> dict[str, Any]:
+        where = scale.describe(analysis.dimensions)
+        return {"arm": arm, "panel": view.panel(arm, scale), "size": view.line(arm, scale), "where": where}
+
+    places = {(arm, scale): at(arm, scale) for arm in trials.arms for scale in trials.scales}
+    scales = scales_of(trials)
+    for trial, scale in zip(trials.frame.to_dict("records"), scales, strict=True):
         end = {"mark": "diverged"} if trial["diverged"] else {"mark": "trial", "loss": trial["loss"]}
-        where = {"arm": trial["arm"], "size": trial[analysis.dimensions[0]]}
-        rows.append(where | {name: trial[name] for name in told} | end)
+        rows.append(places[str(trial["arm"]), scale] | {name: trial[name] for name in told} | end)
     for result in analysis.arms:
         for optimum, curve in measured(analysis, result, trials):
-            where = {"arm": result.arm, "size": optimum.scale[analysis.dimensions[0]]}
+            where = at(result.arm, optimum.scale)
             for log2_lr, loss in zip(curve.log2_lr, curve.means, strict=True):
                 if math.isfinite(loss):
                     rows.append(where | {"mark": "mean", "log2_lr": log2_lr, "loss": loss})
@@ -64,7 +73,8 @@ def loss_curves_data(analysis: Analysis, trials: Trials) -> pd.DataFrame:
                     rows.append(where | {"mark": "fitted", "log2_lr": log2_lr, "loss": loss})
             for mark in _at(optimum, result):
                 rows.append(where | {"loss": optimum.loss} | mark)
-    return _table(rows, ["arm", "size", "mark", "loss", "ci_low", "ci_high", "status", *told])
+    places_columns = ["arm", "panel", "size", "where"]
+    return _table(rows, [*places_columns, "mark", "loss", "ci_low", "ci_high", "status", *told])
 
 
 def place(data: pd.DataFrame) -> tuple[pd.DataFrame, Panel]:
@@ -82,7 +92,7 @@ def place(data: pd.DataFrame) -> tuple[pd.DataFrame, Panel]:
     failed = sorted(set(data.loc[diverged, "size"]))
     rows = len(failed) + 1
     top = low + (high - low) / (1 - BAND_ROW * rows) if failed else high
-    same = data[diverged].groupby(["arm", "size", "log2_lr"])["seed"]
+    same = data[diverged].groupby(["panel", "size", "log2_lr"])["seed"]
     aside = same.cumcount() - (same.transform("size") - 1) / 2
     row = data.loc[diverged, "size"].map({size: i + 1 for i, size in enumerate(failed)})
     above = (data["mark"] == "trial") & (data["loss"] > high)
@@ -92,32 +102,61 @@ def place(data: pd.DataFrame) -> tuple[pd.DataFrame, Panel]:
     return data.assign(x=x, y=y, above=above), Panel(left, right, low, high, top, tuple(failed))
 
 
-def optimal_lr_data(analysis: Analysis) -> pd.DataFrame:
-    """Optimal rate against size. `mark` is optimum (with its interval and `status`), leverage (about the optimum of the
-    size that alone decides the slope), line (of the fitted slope through the centroid of the interior optima, `ci_low`
-    and `ci_high` where the slope's interval takes it: a bow-tie), or still (the proxy's rate, where a slope of 0 would
-    stay)."""
+def optimal_lr_data(analysis: Analysis, view: View | None = None) -> pd.DataFrame:
+    """Optimal rate against the size along the view's dimension. `mark` is optimum (with its interval and `status`),
+    leverage (about the optimum of the scale that alone decides the slope), line (the fitted law; along one dimension,
+    `ci_low` and `ci_high` where the slope's interval takes it about the centroid of the interior optima: a bow-tie), or
+    still (the proxy's rate, where a slope of 0 would stay; along one dimension alone). `line` tells its colour."""
+    view = view or rate_views(analysis)[analysis.dimensions[0]]
     rows: list[dict[str, Any]] = []
     for result in analysis.arms:
-        octaves = np.array([math.log2(optimum.scale[analysis.dimensions[0]]) for optimum in result.optima])
-        for octave, optimum in zip(octaves, result.optima, strict=True):
-            for mark in _at(optimum, result):
-                rows.append({"arm": result.arm, "log2_size": octave, "loss": optimum.loss} | mark)
-        slope, interior = result.transfer_slope, np.array([optimum.interior for optimum in result.optima])
-        if slope is None:
-            continue
-        x_mean = octaves[interior].mean()
-        y_mean = np.mean([optimum.log2_lr for optimum in result.optima if optimum.interior])
-        for octave in np.unique([octaves[0], x_mean, octaves[-1]]):
-            reach = octave - x_mean
-            low, high = sorted((slope.ci_low * reach, slope.ci_high * reach))
-            line = {"log2_lr": y_mean + slope.estimate * reach, "ci_low": y_mean + low, "ci_high": y_mean + high}
-            rows.append({"arm": result.arm, "mark": "line", "log2_size": octave} | line)
+        for optimum in result.optima:
+            where = placed(view, result.arm, optimum.scale)
+            rows += [where | {"loss": optimum.loss} | mark for mark in _at(optimum, result)]
+        rows += _law_marks(analysis, result, view)
+    columns = ["arm", "panel", "line", "mark", "log2_size", "log2_lr", "ci_low", "ci_high", "loss", "status"]
+    return _table(rows, columns)
+
+
+def placed(view: View, arm: str, scale: Scale) -> dict[str, Any]:
+    """Where a mark of an arm at a scale stands."""
+    return {"arm": arm, "panel": view.panel(arm, scale), "line": view.line(arm, scale)} | {
+        "log2_size": scale.log2(view.along)
+    }
+
+
+def _law_marks(analysis: Analysis, result: ArmResult, view: View) -> list[dict[str, Any]]:
+    """The fitted law: the plane with the slopes of all dimensions through the centroid of the interior optima."""
+    interior = [optimum for optimum in result.optima if optimum.interior]
+    if not result.slopes or not interior:
+        return []
+    x_mean = {name: np.mean([each.scale.log2(name) for each in interior]) for name in result.slopes}
+    y_mean = float(np.mean([each.log2_lr for each in interior]))
+    alone = len(analysis.dimensions) == 1
+    groups: dict[tuple[Any, Any], list[Optimum]] = {}
+    for each in result.optima:
+        groups.setdefault((view.panel(result.arm, each.scale), view.line(result.arm, each.scale)), []).append(each)
+    rows: list[dict[str, Any]] = []
+    for members in groups.values():
+        along = sorted(each.scale.log2(view.along) for each in members)
+        start = placed(view, result.arm, members[0].scale)
+        ends = {along[0], along[-1], *([float(x_mean[view.along])] if alone else [])}
+        for octave in sorted(ends):
+            beyond = {name: members[0].scale.log2(name) - x_mean[name] for name in result.slopes}
+            if view.along in beyond:
+                beyond[view.along] = octave - x_mean[view.along]
+            at = y_mean + sum(result.slopes[name].estimate * reach for name, reach in beyond.items())
+            row = start | {"mark": "line", "log2_size": octave, "log2_lr": at}
+            if alone:
+                slope, reach = result.slopes[view.along], beyond[view.along]
+                low, high = sorted((slope.ci_low * reach, slope.ci_high * reach))
+                row |= {"ci_low": y_mean + low, "ci_high": y_mean + high}
+            rows.append(row)
         proxy = result.optima[0]
-        if proxy.interior:
-            for octave in (octaves[0], octaves[-1]):
-                rows.append({"arm": result.arm, "mark": "still", "log2_size": octave, "log2_lr": proxy.log2_lr})
-    return _table(rows, ["arm", "mark", "log2_size", "log2_lr", "ci_low", "ci_high", "loss", "status"])
+        if alone and proxy.interior:
+            still = start | {"mark": "still", "log2_lr": proxy.log2_lr}
+            rows += [still | {"log2_size": octave} for octave in (along[0], along[-1])]
+    return rows
 
 
 OCTAVES = 4.0
@@ -137,16 +176,11 @@ def rate_limits(data: pd.DataFrame) -> tuple[float, float] | None:
     return float(middle - half), float(middle + half)
 
 
-def sizes(analysis: Analysis) -> list[float]:
-    """All sizes that were tried, ascending."""
-    return sorted({optimum.scale[analysis.dimensions[0]] for result in analysis.arms for optimum in result.optima})
-
-
-def dodges(analysis: Analysis) -> dict[str, float]:
-    """How far aside each arm's marks stand, in octaves of size, so that those of one size do not hide each other."""
-    tried, n = sizes(analysis), len(analysis.arms)
-    step = min(0.08, 0.3 / n) * (math.log2(tried[-1] / tried[0]) / max(len(tried) - 1, 1) or 1.0)
-    return {result.arm: step * (i - (n - 1) / 2) for i, result in enumerate(analysis.arms)}
+def scales_of(trials: Trials) -> list[Scale]:
+    """The scale of every trial, along the dimensions that the table knows."""
+    known = {scale: scale for scale in trials.scales}
+    columns = trials.frame[list(trials.known)].to_dict("records")
+    return [known[Scale(**{str(name): size for name, size in row.items()})] for row in columns]
 
 
 def measured(analysis: Analysis, result: ArmResult, trials: Trials) -> Iterator[tuple[Optimum, Curve]]:
@@ -169,7 +203,7 @@ def _limits(data: pd.DataFrame) -> tuple[float, float]:
     if means.empty:
         return 0.0, 1.0
     best = losses.min()
-    worst_best = means.groupby(["arm", "size"])["loss"].min().max()
+    worst_best = means.groupby(["panel", "size"])["loss"].min().max()
     high = min(losses.max(), max(best + INTERESTING, worst_best + ABOVE_A_SIZE))
     margin = 0.05 * (high - best) or 0.05
     # A mark on an edge lies on it, however its number is written.
@@ -178,5 +212,5 @@ def _limits(data: pd.DataFrame) -> tuple[float, float]:
 
 def _table(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=columns)
-    texts = ("arm", "mark", "status", "size")
+    texts = ("arm", "panel", "line", "size", "where", "mark", "status")
     return table.astype({name: "float64" for name in columns if name not in texts})

@@ -19,6 +19,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from mutransfer.config import flatten
+from mutransfer.config.scale import DIMENSIONS
 from mutransfer.report import words
 from mutransfer.report.provenance import Provenance
 
@@ -39,8 +40,10 @@ _ENVIRONMENT.filters |= {
     **{name: getattr(words, name) for name in ("scientific", "plain", "band", "edge")},
     "verdict": lambda name: words.VERDICTS.get(name, name),
     "status": lambda name: words.STATUSES.get(name, name),
-    "loss": lambda name: words.LOSS_WORDS[name],
-    "sizes": lambda proxy, target: "–" if math.isnan(proxy) else f"{proxy:.0f} → {target:.0f}",
+    "loss": lambda name: words.LOSS_WORDS.get(name, name),
+    "way": lambda proxy, target: f"{proxy} → {target}" if isinstance(proxy, str) else "–",
+    "size": words.size_text,
+    "dimension": lambda name: DIMENSIONS[name].word,
     "beyond": lambda status: {"censored_low": "< ", "censored_high": "> "}.get(status, ""),
     "loss_or_diverged": lambda loss: "diverged" if math.isnan(loss) else words.number(loss, 4),
     "across": lambda value, reach: round(BAR * (min(max(value / reach, -1), 1) + 1) / 2, 2),

@@ -11,8 +11,8 @@ from mutransfer.analysis import Analysis
 from mutransfer.config.scale import DIMENSIONS
 from mutransfer.report.chart import (
     LINE,
-    POWERS,
-    RING,
+    POWER_TICKS,
+    RING_MARKER,
     Chart,
     axis,
     ends,
@@ -24,18 +24,23 @@ from mutransfer.report.chart import (
     numbers,
     of_optimum,
 )
-from mutransfer.report.marks import dodges, optimal_lr_data, rate_limits, sizes
+from mutransfer.report.marks import optimal_lr_data, rate_limits
 from mutransfer.report.style import FAINT, arm_looks
-from mutransfer.report.words import interval, number
+from mutransfer.report.views import ARM, dodges, octaves_of, rate_views, sizes
+from mutransfer.report.words import interval, number, size_text
 
 NAMELESS: dict[str, Any] = {"hoverinfo": "skip", "showlegend": False}
 """What is neither pointed at nor in a legend."""
 
 
-def optimal_lr_chart(analysis: Analysis) -> Chart:
-    """Optimal learning rate against size, as `figures.optimal_lr` prints it."""
-    data, aside = optimal_lr_data(analysis), dodges(analysis)
-    looks, word = arm_looks(aside), DIMENSIONS[analysis.dimensions[0]].word
+def optimal_lr_chart(analysis: Analysis) -> Chart | None:
+    """Optimal learning rate against size, as `figures.optimal_lr` prints it; None where several dimensions vary."""
+    along = analysis.dimensions[0]
+    if rate_views(analysis)[along].colours != ARM:
+        return None
+    data = optimal_lr_data(analysis)
+    aside = dodges([result.arm for result in analysis.arms], octaves_of(analysis, along))
+    looks, word = arm_looks(map(str, aside)), DIMENSIONS[analysis.dimensions[0]].word
     traces = []
     for result in analysis.arms:
         look, name = looks[result.arm], escaped(result.arm)
@@ -62,7 +67,7 @@ def optimal_lr_chart(analysis: Analysis) -> Chart:
         if "leverage" in kinds:
             ring = kinds["leverage"]
             xy = {"x": numbers(ring["log2_size"] + aside[result.arm]), "y": numbers(ring["log2_lr"])}
-            traces.append(go.Scatter(**xy, mode="markers", marker=RING, **group, **NAMELESS))
+            traces.append(go.Scatter(**xy, mode="markers", marker=RING_MARKER, **group, **NAMELESS))
         told = [
             of_optimum(result.arm, optimum.scale.describe(analysis.dimensions), optimum) for optimum in result.optima
         ]
@@ -86,13 +91,13 @@ def optimal_lr_chart(analysis: Analysis) -> Chart:
     lines = len(analysis.arms) + 1
     for mark, style in {
         "still": {"mode": "lines", "line": {"color": FAINT, "width": 1.2, "dash": "dash"}},
-        "leverage": {"mode": "markers", "marker": RING | {"size": 13}},
+        "leverage": {"mode": "markers", "marker": RING_MARKER | {"size": 13}},
     }.items():
         if (data["mark"] == mark).any():
             label = {"still": "slope 0 from the proxy’s rate", "leverage": "decides the slope alone"}[mark]
             traces.append(entry(label, legendgroup=mark, **style))
             lines += 1
-    tried = sizes(analysis)
+    tried = sizes(analysis, along)
     octaves = [math.log2(size) for size in tried]
     margin = 0.08 * (octaves[-1] - octaves[0]) or 1.0
     labelled = tried[:: math.ceil(len(tried) / 8)]
@@ -104,9 +109,9 @@ def optimal_lr_chart(analysis: Analysis) -> Chart:
             title={"text": word},
             range=[octaves[0] - margin, octaves[-1] + margin],
             tickvals=[math.log2(size) for size in labelled],
-            ticktext=[str(size) for size in labelled],
+            ticktext=[size_text(size) for size in labelled],
         ),
-        yaxis=axis(title={"text": "optimal learning rate"}, range=limits, nticks=8, **POWERS),
+        yaxis=axis(title={"text": "optimal learning rate"}, range=limits, nticks=8, **POWER_TICKS),
         legend=legend(y=1, yanchor="top", orientation="v", title=f"slope, octaves of rate per doubling of {word}"),
         uirevision=analysis.loss,
     )

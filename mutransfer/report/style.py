@@ -14,6 +14,8 @@ from matplotlib.axis import Axis
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from mutransfer.report.words import size_text
+
 HALF_PAGE = 3.5
 """Inches: one column of a two-column page."""
 FULL_PAGE = 7.0
@@ -99,7 +101,7 @@ def literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def size_colours(sizes: Iterable[int]) -> dict[int, str]:
+def size_colours(sizes: Iterable[float]) -> dict[float, str]:
     """A colour per size, darker as it grows, spaced as log2(size): readable in grey and by the colour-blind."""
     sizes = sorted(set(sizes))
     cmap = matplotlib.colormaps["viridis_r"]  # from 0.25: what is paler is lost on white
@@ -128,18 +130,18 @@ def rate_axis(axis: Axis, most: int = 8) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: power_of_two(value)))
 
 
-def size_axis(axes: Axes, sizes: Iterable[float], word: str) -> None:
-    """Label the x axis, in log2 size, by the sizes themselves, or by powers of two where they are many."""
+def size_axis(axes: Axes, sizes: Iterable[float], aside: float = 0.0) -> None:
+    """Label the x axis, in log2 size, by the sizes themselves, or by some powers of two where they are many. `aside`:
+    how far marks stand to the side of their size, in octaves."""
     sizes = sorted(set(sizes))
-    positions = [math.log2(w) for w in sizes]
+    positions = [math.log2(size) for size in sizes]
     if len(sizes) <= 8:
-        axes.set_xticks(positions, [str(w) for w in sizes])
+        axes.set_xticks(positions, [size_text(size) for size in sizes])
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{2**value:g}"))
-    margin = 0.08 * (positions[-1] - positions[0]) or 1.0
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_text(2**value)))
+    margin = max(0.08 * (positions[-1] - positions[0]), 1.6 * aside) or 1.0
     axes.set_xlim(positions[0] - margin, positions[-1] + margin)
-    axes.set_xlabel(word)
 
 
 def estimate(

@@ -12,15 +12,18 @@ import pandas as pd
 from mutransfer.analysis import Analysis, ArmResult, Interval, Regret, Trials
 from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.analysis.forgiving import WITHIN
+from mutransfer.config.scale import Scale
+from mutransfer.report.words import size_text, size_words
 
 
 def optima_table(analysis: Analysis) -> pd.DataFrame:
-    """Each arm's optimum at each scale, which has a column for each dimension: `optimal_lr`, `lr_low`, `lr_high`, as
-    `log2_lr`, `ci_low`, `ci_high`, the loss there, the status, and whether this size `decides` the slope alone."""
+    """Each arm's optimum at each scale (a column for each dimension that varies): `optimal_lr` with `lr_low`,
+    `lr_high`, the same as `log2_lr`, `ci_low`, `ci_high`, the loss there, the status, and whether this scale `decides`
+    the slope alone."""
     rows = [
         {
             "arm": result.arm,
-            **{name: optimum.scale[name] for name in analysis.dimensions},
+            **_sizes(analysis, optimum.scale),
             "status": optimum.status,
             "log2_lr": optimum.log2_lr,
             "ci_low": optimum.ci_low,
@@ -31,41 +34,51 @@ def optima_table(analysis: Analysis) -> pd.DataFrame:
         for result in analysis.arms
         for optimum in result.optima
     ]
-    table = _numbers(
-        pd.DataFrame(
-            rows, columns=["arm", *analysis.dimensions, "status", "log2_lr", "ci_low", "ci_high", "loss", "decides"]
-        ),
-        ["log2_lr", "ci_low", "ci_high", "loss"],
-    )
+    numbers = ["log2_lr", "ci_low", "ci_high", "loss"]
+    names = ["arm", *analysis.dimensions, "status", *numbers, "decides"]
+    table = _numbers(pd.DataFrame(rows, columns=names), numbers)
     for position, (name, log2) in enumerate(
-        {"optimal_lr": "log2_lr", "lr_low": "ci_low", "lr_high": "ci_high"}.items(), start=2 + len(analysis.dimensions)
+        {"optimal_lr": "log2_lr", "lr_low": "ci_low", "lr_high": "ci_high"}.items(),
+        start=2 + len(analysis.dimensions),
     ):
         table.insert(position, name, 2.0 ** table[log2])
     return table
 
 
+def _sizes(analysis: Analysis, scale: Scale) -> dict[str, float]:
+    """The size along each dimension that varies."""
+    return {name: scale[name] for name in analysis.dimensions}
+
+
 def transfer_table(analysis: Analysis) -> pd.DataFrame:
-    """Each arm's verdict, its slope (octaves of rate per doubling of the size) and regret with their intervals, and the
-    size that alone decides the slope with the slope without it."""
-    rows: list[dict[str, Any]] = [
-        {"arm": result.arm, "parametrization": result.parametrization, "verdict": result.verdict}
-        | _interval("slope", result.transfer_slope)
-        | _regret(result.transfer_regret, analysis.dimensions[0])
-        | _leverage(result, analysis.dimensions[0])
-        for result in analysis.arms
-    ]
-    numbers = [
-        *("slope", "slope_low", "slope_high", "decided_by", "slope_without"),
-        *("proxy_size", "target_size", "regret", "regret_low", "regret_high"),
-    ]
-    return _numbers(pd.DataFrame(rows, columns=["arm", "parametrization", "verdict", *numbers]), numbers)
+    """Each arm's verdict, its slope `along` each dimension that varies (octaves of learning rate per doubling of the
+    size; where several vary, with the others held), its regret from the smallest scale to the largest, with their
+    intervals, and the size that alone decides the slope with the slope without it. A row an arm and dimension; what is
+    an arm's own stands in its first."""
+    rows: list[dict[str, Any]] = []
+    for result in analysis.arms:
+        for place, along in enumerate(analysis.dimensions):
+            row: dict[str, Any] = {"arm": result.arm, "along": along, "parametrization": result.parametrization}
+            row |= {"verdict": result.verdict} | _interval("slope", result.slopes.get(along))
+            if place == 0:
+                row |= _regret(analysis, result.transfer_regret)
+                row |= _leverage(result, along)
+            rows.append(row)
+    numbers = ["slope", "slope_low", "slope_high", "decided_by", "slope_without", "regret", "regret_low", "regret_high"]
+    texts = ["arm", "along", "parametrization", "verdict", "proxy", "target"]
+    return _numbers(pd.DataFrame(rows, columns=[*texts, *numbers]), numbers)
 
 
 def difference_table(analysis: Analysis) -> pd.DataFrame:
-    """The difference of two arms' slopes, first minus second, in octaves of rate per doubling of the size."""
-    rows = [{"pair": pair} | _interval("difference", value) for pair, value in analysis.slope_difference.items()]
+    """The difference of two arms' slopes along a dimension, first minus second, in octaves of learning rate per
+    doubling of the size."""
+    rows = [
+        {"pair": pair, "along": along} | _interval("difference", value)
+        for pair, each in analysis.slope_differences.items()
+        for along, value in each.items()
+    ]
     numbers = ["difference", "difference_low", "difference_high"]
-    return _numbers(pd.DataFrame(rows, columns=["pair", *numbers]), numbers)
+    return _numbers(pd.DataFrame(rows, columns=["pair", "along", *numbers]), numbers)
 
 
 def comparison_table(analysis: Analysis) -> pd.DataFrame:
@@ -80,7 +93,7 @@ def comparison_table(analysis: Analysis) -> pd.DataFrame:
                 "arm": result.arm,
                 "parametrization": result.parametrization,
                 "verdict": result.verdict,
-                "size": last.scale[analysis.dimensions[0]],
+                "size": scale_text(analysis, last.scale),
             }
             | _interval("slope", result.transfer_slope)
             | {"loss": last.loss, "status": last.status, "sensitivity": sensitivity}
@@ -98,7 +111,7 @@ def forgiving_table(analysis: Analysis) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for result in analysis.arms:
         for optimum in result.optima:
-            row: dict[str, Any] = {"arm": result.arm, analysis.dimensions[0]: optimum.scale[analysis.dimensions[0]]}
+            row: dict[str, Any] = {"arm": result.arm, **_sizes(analysis, optimum.scale)}
             for each in result.sensitivity:
                 if each.scale == optimum.scale:
                     row |= {"sensitivity": each.estimate, "sensitivity_low": each.ci_low, "from": each.low}
@@ -117,7 +130,7 @@ def forgiving_table(analysis: Analysis) -> pd.DataFrame:
         *("near_low", "near_high", "good_low", "good_high", "stable", "unstable"),
     ]
     flags = ["near_low_open", "near_high_open", "good_low_open", "good_high_open"]
-    table = pd.DataFrame(rows, columns=["arm", analysis.dimensions[0], *numbers, *flags])
+    table = pd.DataFrame(rows, columns=["arm", *analysis.dimensions, *numbers, *flags])
     table[flags] = table[flags].eq(True)  # a size without a band has no open end
     return _numbers(table, numbers)
 
@@ -162,11 +175,13 @@ def confirmation_table(confirmations: Sequence[Confirmation]) -> pd.DataFrame:
     return _numbers(pd.DataFrame(rows, columns=["arm", "size", "seeds", "at_least", *numbers]), numbers)
 
 
-def diverged_table(trials: Trials, axis: str = "width") -> pd.DataFrame:
-    """The diverged trials, by arm, size, rate and seed, with the step at which each diverged."""
-    columns = ["arm", axis, "lr", "log2_lr", "seed", "diverged_step"]
-    failed = trials.frame[trials.frame["diverged"].astype(bool)].reindex(columns=columns)
-    return _numbers(failed.sort_values(columns[:-1], kind="stable", ignore_index=True), ["diverged_step"])
+def diverged_table(trials: Trials, dimensions: Sequence[str] = ("width",)) -> pd.DataFrame:
+    """The diverged trials, by arm, scale, learning rate and seed, with the step at which each diverged, where the table
+    says it."""
+    columns = ["arm", *dimensions, "lr", "log2_lr", "seed"]
+    frame = trials.frame if "diverged_step" in trials.frame.columns else trials.frame.assign(diverged_step=math.nan)
+    failed = frame.loc[frame["diverged"].astype(bool), [*columns, "diverged_step"]]
+    return _numbers(failed.sort_values(columns, kind="stable", ignore_index=True), ["diverged_step"])
 
 
 def _leverage(result: ArmResult, axis: str) -> dict[str, float]:
@@ -178,11 +193,21 @@ def _interval(name: str, value: Interval | None) -> dict[str, float | None]:
     return {} if value is None else {name: value.estimate, f"{name}_low": value.ci_low, f"{name}_high": value.ci_high}
 
 
-def _regret(value: Regret | None, axis: str) -> dict[str, float | None]:
+def _regret(analysis: Analysis, value: Regret | None) -> dict[str, float | str | None]:
     if value is None:
         return {}
-    sizes: dict[str, float | None] = {"proxy_size": value.proxy[axis], "target_size": value.target[axis]}
-    return sizes | {"regret": value.nats, "regret_low": value.ci_low, "regret_high": value.ci_high}
+    ends: dict[str, float | str | None] = {
+        "proxy": scale_text(analysis, value.proxy),
+        "target": scale_text(analysis, value.target),
+    }
+    return ends | {"regret": value.nats, "regret_low": value.ci_low, "regret_high": value.ci_high}
+
+
+def scale_text(analysis: Analysis, scale: Scale) -> str:
+    """A scale by what varies: its size where that is one dimension, else each with its name."""
+    if len(analysis.dimensions) == 1:
+        return size_text(scale[analysis.dimensions[0]])
+    return ", ".join(size_words(name, scale[name]) for name in analysis.dimensions)
 
 
 def _numbers(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

@@ -26,6 +26,23 @@ def loss_unit(trials: Trials) -> str:
     return " or ".join(f"{unit} per token" for unit in trials.unit.split(" or "))
 
 
+SHORT = {"batch_size": "batch", "params": "params", "tokens": "tokens"}
+"""Words for a dimension in a title, where its name is too long or not what one says."""
+
+
+def size_text(value: float) -> str:
+    """A size as short as it can be said: 64, 16384, 214M, 2.1B."""
+    for unit, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
+        if value >= unit:
+            return f"{value / unit:.4g}{letter}"
+    return f"{value:.6g}"
+
+
+def size_words(dimension: str, value: float) -> str:
+    """A size with the name of its dimension, as "width 64" or "params 214M"."""
+    return f"{SHORT.get(dimension, dimension)} {size_text(value)}"
+
+
 def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
     """A number with so many decimals and a true minus sign; a dash where it is missing."""
     if value is None or not math.isfinite(value):

@@ -12,11 +12,14 @@ import pandas as pd
 
 from mutransfer.analysis import Analysis, Curve, Optimum, Trials
 from mutransfer.analysis.confirmation import Confirmation
-from mutransfer.report.marks import measured
+from mutransfer.report.marks import measured, placed
+from mutransfer.report.views import View, rate_views
 
 
-def regret_data(analysis: Analysis, trials: Trials, confirmations: Sequence[Confirmation] = ()) -> pd.DataFrame:
-    """Nats lost at each size by training with the optimal rate of the proxy, the smallest size.
+def regret_data(
+    analysis: Analysis, trials: Trials, confirmations: Sequence[Confirmation] = (), view: View | None = None
+) -> pd.DataFrame:
+    """Nats lost at each size by training with the optimal rate of the proxy, the smallest scale.
 
     `known` says from what: proxy (0 by definition), estimated (the analysis' own, with an interval), fitted (from the
     fitted curve), interpolated (between measured means, where no curve was fitted), at_least (a lower bound: the rate
@@ -26,11 +29,12 @@ def regret_data(analysis: Analysis, trials: Trials, confirmations: Sequence[Conf
     confirmed_at_least (a lower bound), or without a number confirmed_diverged (the proxy's rate did) or
     confirmed_unknown (both others did).
     """
+    view = view or rate_views(analysis)[analysis.dimensions[0]]
     rows: list[dict[str, Any]] = []
     for result in analysis.arms:
         proxy, target = result.optima[0], result.transfer_regret
         for optimum, curve in measured(analysis, result, trials):
-            row: dict[str, Any] = {"arm": result.arm, "log2_size": math.log2(optimum.scale[analysis.dimensions[0]])}
+            row = placed(view, result.arm, optimum.scale)
             if not proxy.interior:
                 row |= {"known": "unknown"}
             elif optimum is proxy:
@@ -44,17 +48,18 @@ def regret_data(analysis: Analysis, trials: Trials, confirmations: Sequence[Conf
                 row |= {"known": "estimated", "nats": target.nats, "ci_low": target.ci_low, "ci_high": target.ci_high}
             rows.append(row)
     for each in confirmations:
-        rows.append({"arm": each.arm, "log2_size": math.log2(each.scale[analysis.dimensions[0]])} | _confirmed(each))
-    return _table(rows, ["arm", "log2_size", "known", "nats", "ci_low", "ci_high"])
+        rows.append(placed(view, each.arm, each.scale) | _confirmed(each))
+    return _table(rows, ["arm", "panel", "line", "log2_size", "known", "nats", "ci_low", "ci_high"])
 
 
-def wider_is_better_data(analysis: Analysis, trials: Trials) -> pd.DataFrame:
+def wider_is_better_data(analysis: Analysis, trials: Trials, view: View | None = None) -> pd.DataFrame:
     """Loss at the optimum against size. `known` is fitted (an interior optimum), measured (the best mean, where no
     optimum is bracketed) or unknown (nothing converged; no loss)."""
+    view = view or rate_views(analysis)[analysis.dimensions[0]]
     rows: list[dict[str, Any]] = []
     for result in analysis.arms:
         for optimum, curve in measured(analysis, result, trials):
-            row: dict[str, Any] = {"arm": result.arm, "log2_size": math.log2(optimum.scale[analysis.dimensions[0]])}
+            row = placed(view, result.arm, optimum.scale)
             best = float(curve.means.min())
             if optimum.interior:
                 row |= {"known": "fitted", "loss": optimum.loss}
@@ -63,7 +68,7 @@ def wider_is_better_data(analysis: Analysis, trials: Trials) -> pd.DataFrame:
             else:
                 row |= {"known": "unknown"}
             rows.append(row)
-    return _table(rows, ["arm", "log2_size", "known", "loss"])
+    return _table(rows, ["arm", "panel", "line", "log2_size", "known", "loss"])
 
 
 def _regret(optimum: Optimum, log2_lr: float, curve: Curve) -> tuple[float, str]:
@@ -101,4 +106,4 @@ def _mean_at(log2_lr: float, curve: Curve) -> float:
 
 def _table(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=columns)
-    return table.astype({name: "float64" for name in columns if name not in ("arm", "known")})
+    return table.astype({name: "float64" for name in columns if name not in ("arm", "panel", "line", "known")})
