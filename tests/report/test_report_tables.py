@@ -80,7 +80,7 @@ def test_arms_side_by_side(told):
         slope, last = result.transfer_slope, result.optima[-1]
         assert [row[n] for n in ("arm", "parametrization", "verdict")] == [result.arm, result.arm, result.verdict]
         assert [row[n] for n in ("slope", "slope_low", "slope_high")] == [slope.estimate, slope.ci_low, slope.ci_high]
-        assert (row["size"], row["loss"], row["status"]) == (256, last.loss, "interior")
+        assert (row["size"], row["loss"], row["status"]) == ("256", last.loss, "interior")
         assert row["sensitivity"] == result.sensitivity[-1].estimate
 
 
