@@ -78,7 +78,9 @@ def planted(slopes, widths=(32, 64, 128, 256), seeds=2, rates=RATES):
         regret = Regret(Scale(widths[0]), Scale(widths[-1]), nats, nats / 2, nats * 2) if some else None
         verdict = "inconclusive" if not some else "transfers" if abs(slope) < 0.1 else "does_not_transfer"
         reason, sentence = f"slope {slope}", f"{arm} was planted."
-        arms.append(ArmResult(arm, arm, "nats", HORIZON, "joint", tuple(optima), lines, regret, verdict, reason, sentence))
+        arms.append(
+            ArmResult(arm, arm, "nats", HORIZON, "joint", tuple(optima), lines, regret, verdict, reason, sentence)
+        )
     names = list(slopes)
     differences = {f"{names[0]}-{names[1]}": {"width": Interval(-1.0, -1.25, -0.75)}} if len(names) > 1 else {}
     analysis = Analysis("planted", ("width",), 0.25, "final_loss", tuple(arms), differences)

@@ -51,7 +51,13 @@ def test_transfers_and_differences(case):
             assert math.isnan(row["regret"])
         else:
             found = [row[n] for n in ("proxy", "target", "regret", "regret_low", "regret_high")]
-            assert found == [f"{regret.proxy.width:g}", f"{regret.target.width:g}", regret.nats, regret.ci_low, regret.ci_high]
+            assert found == [
+                f"{regret.proxy.width:g}",
+                f"{regret.target.width:g}",
+                regret.nats,
+                regret.ci_low,
+                regret.ci_high,
+            ]
     differences = difference_table(analysis).to_dict("records")
     assert [(r["pair"], r["difference"], r["difference_low"], r["difference_high"]) for r in differences] == [
         (pair, value.estimate, value.ci_low, value.ci_high) for pair, value in analysis.slope_difference.items()
