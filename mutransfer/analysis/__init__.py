@@ -5,6 +5,7 @@ numpy and pandas, no torch.
     quartic       a loss curve as a ridge quartic          importance    weighted points of a density
     noise         how noisy runs and seeds are             law           the best rate of a run to come
     optimum       the best rate of one curve               recommend     the same, with what it costs
+    design        which runs tell most of it
     pooled        all curves of an arm fitted as one       leverage      whether one size alone decides the slope
     interval      estimates with parts of variance         forgiving     sensitivity, bands, the lowest unstable rate
     line          one estimate of every optimum, and       study, settle, assurance: what would settle a verdict

@@ -20,7 +20,7 @@ import numpy as np
 from mutransfer.analysis.curve import Array
 from mutransfer.analysis.line import located
 from mutransfer.analysis.optimum import Optimum
-from mutransfer.analysis.two_regimes import Beliefs, Cells, Predicted, Regimes, surface
+from mutransfer.analysis.two_regimes import Beliefs, Cells, Predicted, Regimes, Surface, surface
 from mutransfer.config.scale import Scale
 from mutransfer.theory import lr_priors
 from mutransfer.theory.lr_priors import Scatter
@@ -54,12 +54,12 @@ def measured(optima: Sequence[Optimum]) -> Measured:
     if not interior:
         raise ValueError("expected at least one optimum inside the rates tried, got none; widen the rates")
     scales = tuple(optimum.scale for optimum in interior)
-    joint = located(interior)
+    found = located(interior)
     bends = [
         np.nan if each.quartic is None else each.quartic.derivative(float(at), 2) / 2
-        for each, at in zip(interior, joint.log2_lr, strict=True)
+        for each, at in zip(interior, found.log2_lr, strict=True)
     ]
-    return Measured(scales, joint.log2_lr, joint.noise + joint.shape, joint.df, np.array(bends))
+    return Measured(scales, found.log2_lr, found.noise + found.shape, found.df, np.array(bends))
 
 
 @dataclass(frozen=True)
@@ -120,23 +120,19 @@ def predict(
     Raises ValueError where a dimension of a target is not known of the cells, or is needed and not given.
     """
     axes = coordinates(measured.scales, targets)
-    law = surface(
-        Cells(
-            sizes=axes.cells[:, :-2],
-            tokens=axes.cells[:, -2],
-            batch=axes.cells[:, -1],
-            log2_lr=measured.log2_lr,
-            covariance=measured.covariance,
-            df=measured.df,
-        ),
-        beliefs(axes, parametrization, scatter),
-    )
+    law = fit(axes.cells, measured, beliefs(axes, parametrization, scatter))
     bends = _curvature(axes.cells, measured.curvature, axes.points)
     found = (law.at(sizes, tokens, batch) for *sizes, tokens, batch in axes.points.tolist())
     return tuple(
         _prediction(axes, target, point, each, bend)
         for target, point, each, bend in zip(axes.targets, axes.points, found, bends, strict=True)
     )
+
+
+def fit(cells: Array, measured: Measured, rules: Beliefs) -> Surface:
+    """The law through the optima, whose scales are the rows of `cells`, log2 of (sizes.., tokens, batch)."""
+    optima = (measured.log2_lr, measured.covariance, measured.df)
+    return surface(Cells(cells[:, :-2], cells[:, -2], cells[:, -1], *optima), rules)
 
 
 def _prediction(axes: Coordinates, target: Scale, point: Array, found: Predicted, curvature: float) -> Prediction:

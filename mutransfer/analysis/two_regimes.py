@@ -25,7 +25,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from mutransfer.analysis.curve import Array
-from mutransfer.analysis.importance import explore, resampled
+from mutransfer.analysis.importance import explore, resampled, uniform
 from mutransfer.analysis.interval import CONFIDENCE
 from mutransfer.theory.lr_priors import SCATTER_SD, Prior, Scatter
 
@@ -37,9 +37,11 @@ LEAST_SD = 0.03
 """An optimum is never known better, octaves."""
 DRAWS = 400
 """Of the posterior that predictions are made of."""
+THINNED = 4
+"""Every so many of them tell covariances over many cells."""
 STRATA = 16
 """Quantiles of each draw's own Gaussian."""
-BEND = 0.04
+BEND = 0.03
 """Standard deviation of the second derivatives over sizes and tokens, octaves per octave squared: published laws bend
 (upward beyond 300M parameters and 20B tokens in arXiv 2606.29158)."""
 VARIANCES = 4
@@ -120,6 +122,47 @@ class Surface:
             above, knee = float((point[0, -1] > knees).mean()), float(np.median(knees) + self.center[-1])
         return Predicted(median, low, high, math.sqrt(float(variances.mean() + means.var())), above, knee)
 
+    def covariance_of(self, where: Array) -> tuple[Array, Array]:
+        """Mean and covariance of the optima at scales, rows of log2 (sizes.., tokens, batch), as they are known."""
+        points = where - self.center
+        some = slice(None, None, THINNED)
+        design = _design(points, self.curved[some], self.groups.columns(points))
+        means = np.einsum("mni,mi->mn", design, self.mean[some])
+        # Draw by draw: all at once would be as many matrices as there are draws.
+        known = np.zeros((len(points), len(points)))
+        for each, covariance in zip(design, self.covariance[some], strict=True):
+            known += each @ covariance @ each.T / len(design)
+        alike = [
+            np.abs(points[:, None, :count] - points[None, :, :count]).max(axis=2, initial=0.0) < 1e-5
+            for count in (points.shape[1] - 2, points.shape[1] - 1, points.shape[1])
+        ]
+        new = np.array([self.groups.new(point[None]) for point in points])
+        scatter = np.exp(2 * self.curved[:, -VARIANCES:-1]).mean(axis=0)
+        shared = sum(scatter[at] * same * np.outer(new[:, at], new[:, at]) for at, same in enumerate(alike))
+        return means.mean(axis=0), known + np.cov(means.T, bias=True).reshape(known.shape) + shared
+
+
+def expected(center: Array, beliefs: Beliefs) -> Surface:
+    """What is known before any cell, about a scale, log2 of (sizes.., tokens, batch); the level is about log2_lr 0."""
+    nothing = np.empty((0, len(center)))
+    groups = Groups(nothing[:, :-2], nothing[:, :-1])
+    middle, spread = _curved_beliefs(beliefs, math.inf)
+    curved = middle + spread * ndtri(uniform(DRAWS, len(middle), 0))
+    cells = Cells(nothing[:, :-2], nothing[:, -2], nothing[:, -1], np.zeros(1), np.empty((0, 0)), math.inf)
+    linear = _linear(cells, beliefs, nothing, groups)
+    mean = np.repeat(linear.middle[None], DRAWS, axis=0)
+    covariance = np.repeat(np.diag(1 / linear.precision)[None], DRAWS, axis=0)
+    return Surface(center, groups, curved, mean, covariance)
+
+
+def _curved_beliefs(beliefs: Beliefs, df: float) -> tuple[Array, Array]:
+    """Means and standard deviations of the curved parameters."""
+    knees = () if beliefs.regimes is None else beliefs.regimes.knee
+    scatters = (beliefs.scatter.size, beliefs.scatter.length, beliefs.scatter.cell)
+    middle = np.array([*(prior.mean for prior in knees), *np.log(scatters), 0.0])
+    # The log of a variance with df degrees of freedom has about the variance 2 / df.
+    return middle, np.array([*(prior.sd for prior in knees), *[SCATTER_SD] * 3, math.sqrt(2 / max(df, 1.0))])
+
 
 def surface(cells: Cells, beliefs: Beliefs) -> Surface:
     """The posterior of the law given the cells."""
@@ -127,11 +170,7 @@ def surface(cells: Cells, beliefs: Beliefs) -> Surface:
     center = where.mean(axis=0)
     groups = Groups.of(where - center)
     linear = _linear(cells, beliefs, where - center, groups)
-    knees = () if beliefs.regimes is None else beliefs.regimes.knee
-    scatters = (beliefs.scatter.size, beliefs.scatter.length, beliefs.scatter.cell)
-    middle = np.array([*(prior.mean for prior in knees), *np.log(scatters), 0.0])
-    # The log of a variance with df degrees of freedom has about the variance 2 / df.
-    spread = np.array([*(prior.sd for prior in knees), *[SCATTER_SD] * 3, math.sqrt(2 / max(cells.df, 1.0))])
+    middle, spread = _curved_beliefs(beliefs, cells.df)
 
     def log_density(curved: Array) -> Array:
         beyond = (curved - middle) / spread
@@ -241,7 +280,7 @@ def _linear(cells: Cells, beliefs: Beliefs, points: Array, groups: Groups) -> _L
     regimes = beliefs.regimes
     priors = (*beliefs.sizes, *(() if regimes is None else (regimes.tokens, regimes.batch)))
     columns = groups.columns(points)
-    bends = 0 if regimes is None else _bends(points[:1, :-1]).shape[1]
+    bends = 0 if regimes is None else _bends(points[:, :-1]).shape[1]
     return _Linear(
         points=points,
         groups=columns,

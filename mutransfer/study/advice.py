@@ -17,6 +17,7 @@ from mutransfer.search.planned import cell_flops, cells
 from mutransfer.study.confirmations import confirmation_sweep
 from mutransfer.study.foreign import ForeignResult
 from mutransfer.study.result import Result, read_result
+from mutransfer.theory.lr_priors import COLLECTION
 
 SURE = 0.8
 """A regime is named from this probability on."""
@@ -75,7 +76,7 @@ def advise(folder: Path, target: Scale, arm: str | None = None) -> Advice:
     name = arm_to_follow(result.analysis, arm)
     if isinstance(result, ForeignResult):
         # What was trained is not known here: no groups of parameters, and no run that would check it.
-        recommendation = recommend(result.analysis, name, target)
+        recommendation = recommend(result.analysis, name, target, COLLECTION)
         return Advice(recommendation, horizon_note(recommendation), (), None, None)
     recommendation = recommend(result.analysis, name, in_steps(result, target))
     return Advice(
