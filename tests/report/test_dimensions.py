@@ -19,7 +19,7 @@ from mutransfer.trials.table import from_frame
 
 SLOPES = {"width": -0.5, "batch_size": 0.25, "tokens": -0.125}
 SIZES = {"width": (64, 128, 256), "batch_size": (8, 32), "tokens": (1e9, 4e9)}
-PROVENANCE = Provenance("mutransfer sweep", {}, {}, "", 0, 0.0, 0.0, "", ())
+PROVENANCE = Provenance("mutransfer analyze runs.csv", {}, 84)
 
 
 def table(*dimensions: str, arms: tuple[str, ...] = ("sp",), most: int | None = None) -> pd.DataFrame:
