@@ -14,13 +14,22 @@ SWEEP_FLAGS = $(call flag,widths,$(WIDTHS)) $(call flag,depths,$(DEPTHS)) $(call
 	$(call flag,executor,$(EXECUTOR)) $(call flag,prune,$(PRUNE)) \
 	$(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")
 
+SWEEP_NAMES = WIDTHS DEPTHS SEEDS LRS PARAMETRIZATIONS STEPS DATA DEVICE SEARCH TARGET_SE BUDGET PRUNE EXECUTOR OUT EXPERIMENT ARGS
+# What was given to make and is no name of a sweep's: WIDTH=64 would be passed over without a word
+given = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+odd = $(firstword $(filter-out $(SWEEP_NAMES) PYTHON VENV MAKEFLAGS,$(given)))
+right = $(or $(filter $(odd)S,$(SWEEP_NAMES)),ARGS="--$(subst _,-,$(shell echo $(odd) | tr A-Z a-z)) $($(odd))")
+ifneq ($(filter sweep,$(MAKECMDGOALS)),)
+$(if $(odd),$(error expected names among $(SWEEP_NAMES), got $(odd); write $(right)))
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup sweep report test slow conformance calibration bench lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo '  sweep takes WIDTHS DEPTHS SEEDS LRS PARAMETRIZATIONS STEPS DATA DEVICE SEARCH TARGET_SE BUDGET PRUNE EXECUTOR OUT EXPERIMENT ARGS'
+	@echo '  sweep takes $(SWEEP_NAMES)'
 
 setup: $(READY) ## build .venv with everything pinned in constraints.txt
 
