@@ -281,13 +281,13 @@ def refuse_given(arguments: Any, names: Iterable[str], why: str) -> None:
         field = fields[name]
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         if getattr(arguments, name) != default:
-            raise ValueError(f"found {name.replace('_', '-')} settings for {why}")
+            raise ValueError(f"expected no {name.replace('_', '-')} settings for {why}")
 
 
 def refuse_model_width(model: ModelConfig, option: str) -> None:
     """Raises ValueError on a width among the model's settings, where an option of its own gives it."""
     if model.width != ModelConfig.width:
-        raise ValueError(f"found --model.width; wanted {option} {model.width} in its place")
+        raise ValueError(f"expected {option}, got --model.width {model.width}; give {option} {model.width}")
 
 
 def typed_command(words: Sequence[str]) -> str:

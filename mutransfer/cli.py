@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except OSError as error:
-        return _complain(f"found {error.filename}: {error.strerror}; wanted a path that can be read", USAGE)
+        return _complain(f"expected {error.filename} to be readable, got {error.strerror}; give another path", USAGE)
     return 0
 
 

@@ -27,7 +27,7 @@ def load_experiment(name: str) -> SweepConfig:
     if not path.is_file():
         known = sorted(file.stem for file in FOLDER.glob("*.py"))
         hint = nearest(path.stem, known) if known else "there is no folder experiments/ here; give a path to a .py file"
-        raise ValueError(f"found no experiment {name!r}; wanted a file {path}: {hint}")
+        raise ValueError(f"expected an experiment, got {name!r}, and there is no file {path}; {hint}")
     spec = importlib.util.spec_from_file_location(f"mutransfer_experiment_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -39,13 +39,13 @@ def load_experiment(name: str) -> SweepConfig:
             config = module.sweep()
     except (Exception, SystemExit) as error:  # whatever a user's own file may raise
         raise ValueError(
-            f"found {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'} in {path}, "
-            f"line {_line(error, path)}; wanted a file that runs: mend it"
+            f"expected {path} to run, got {type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no message'} in line {_line(error, path)}; mend it"
         ) from error
     if not hasattr(module, "sweep"):
-        raise ValueError(f"found no function sweep() in {path}; wanted one that returns a SweepConfig: add it")
+        raise ValueError(f"expected a function sweep() in {path} that returns a SweepConfig, got none; add it")
     if not isinstance(config, SweepConfig):
-        raise ValueError(f"found {type(config).__name__} from sweep() in {path}; wanted a SweepConfig")
+        raise ValueError(f"expected a SweepConfig from sweep() in {path}, got {type(config).__name__}; return one")
     return config
 
 

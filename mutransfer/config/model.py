@@ -119,58 +119,50 @@ class ModelConfig:
         one_of("model.norm", self.norm, NORMS)
         one_of("model.positions", self.positions, POSITIONS)
         one_of("model.attention_scale", self.attention_scale, ATTENTION_SCALES)
-        for name in ("width", "depth", "context", "vocab"):
-            positive(f"model.{name}", getattr(self, name))
-        if self.width > WIDEST:
-            raise ValueError(f"found width {self.width}; wanted at most {WIDEST}")
+        for name, most in (("width", WIDEST), ("depth", 2**14), ("context", 2**24), ("vocab", 2**24)):
+            positive(f"model.{name}", getattr(self, name), most)
         for name in ("mlp_ratio", "attention_mult", "embedding_mult", "output_mult"):
-            positive(f"model.{name}", getattr(self, name))
+            positive(f"model.{name}", getattr(self, name), 2**20)
         if self.architecture == "transformer":
             self._validate_blocks()
         elif self.window > self.context:
             raise ValueError(
-                f"found model.window {self.window} and model.context {self.context}; wanted a window within the "
-                "context: lower model.window"
+                f"expected model.window within model.context {self.context}, got {self.window}; lower model.window"
             )
 
     def _validate_blocks(self) -> None:
         """Raises ValueError on attention and MLPs that cannot be built."""
         if (self.head_dim is None) == (self.n_heads is None):
             raise ValueError(
-                f"found model.head_dim={self.head_dim} and model.n_heads={self.n_heads}; wanted exactly one of them: "
-                "set the other to None"
+                f"expected exactly one of head_dim and n_heads, got model.head_dim={self.head_dim} and "
+                f"model.n_heads={self.n_heads}; set the other to None"
             )
         for name in ("head_dim", "n_heads", "n_kv_heads"):
             if getattr(self, name) is not None:
-                positive(f"model.{name}", getattr(self, name))
-        if self.head_dim is not None and self.width % self.head_dim:
-            near = max(self.head_dim, round(self.width / self.head_dim) * self.head_dim)
+                positive(f"model.{name}", getattr(self, name), WIDEST)
+        name = "n_heads" if self.head_dim is None else "head_dim"
+        part = getattr(self, name)
+        if self.width % part:
+            near = max(part, round(self.width / part) * part)
             raise ValueError(
-                f"found width {self.width}; wanted a multiple of head_dim {self.head_dim}: use {near}, "
-                "or set model.head_dim"
-            )
-        if self.n_heads is not None and self.width % self.n_heads:
-            near = max(self.n_heads, round(self.width / self.n_heads) * self.n_heads)
-            raise ValueError(
-                f"found width {self.width}; wanted a multiple of n_heads {self.n_heads}: use {near}, "
-                "or set model.n_heads"
+                f"expected width to be a multiple of {name} {part}, got {self.width}; use {near}, or set model.{name}"
             )
         if self.heads % self.kv_heads:
             raise ValueError(
-                f"found {self.heads} heads at width {self.width} and n_kv_heads {self.n_kv_heads}; wanted heads a "
-                "multiple of n_kv_heads: set model.n_kv_heads"
+                f"expected heads to be a multiple of n_kv_heads {self.n_kv_heads}, got {self.heads} at width "
+                f"{self.width}; set model.n_kv_heads"
             )
         if abs(self.mlp_ratio * self.width - self.mlp_width) > 1e-9:
             raise ValueError(
-                f"found mlp_ratio {self.mlp_ratio} at width {self.width}, a hidden size of "
-                f"{self.mlp_ratio * self.width:g}; wanted a whole number: set model.mlp_ratio"
+                f"expected mlp_ratio times width {self.width} to be a whole number, got "
+                f"{self.mlp_ratio * self.width:g}; set model.mlp_ratio"
             )
         if self.positions == "rope" and self.size_of_head % 2:
-            raise ValueError(f"found head_dim {self.size_of_head} with rope; wanted an even one: set model.head_dim")
+            raise ValueError(f"expected an even head_dim with rope, got {self.size_of_head}; set model.head_dim")
         if self.zero_readout and self.tied_embeddings:
             raise ValueError(
-                "found tied_embeddings with zero_readout, which would start the embedding at zero too; wanted one of "
-                "them: set model.zero_readout to False"
+                "expected a readout that starts as the embedding does where it shares its weight, got tied_embeddings "
+                "with zero_readout; set model.zero_readout to False"
             )
 
 

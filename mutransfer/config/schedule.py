@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
-from mutransfer.checks import all_used, of_its_types, one_of, positive
+from mutransfer.checks import MOST, all_used, fitting, of_its_types, one_of, positive
 from mutransfer.theory.schedules import COOLDOWNS, SCHEDULES, Schedule
 
 
@@ -59,33 +58,29 @@ class ScheduleConfig:
     def validate(self) -> None:
         of_its_types("schedule.", self)
         one_of("schedule.name", self.name, SCHEDULES)
-        if not (math.isfinite(self.warmup) and self.warmup >= 0):
-            raise ValueError(f"found schedule.warmup {self.warmup}; wanted 0 or more")
         one_of("schedule.cooldown", self.cooldown, COOLDOWNS)
-        if self.floor is not None and not 0 <= self.floor <= 1:
-            raise ValueError(f"found schedule.floor {self.floor}; wanted a factor from 0 to 1")
+        for name in ("warmup", "knee"):
+            value = getattr(self, name)
+            fitting(f"schedule.{name}", value, 0 <= value <= MOST, f"from 0 to {MOST:g}")
+        fitting("schedule.floor", self.floor, self.floor is None or 0 <= self.floor <= 1, "from 0 to 1")
         for name in ("decay_fraction", "gamma", "start"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"found schedule.{name} {getattr(self, name)}; wanted above 0 and at most 1")
+            value = getattr(self, name)
+            fitting(f"schedule.{name}", value, 0 < value <= 1, "above 0 and at most 1")
         for name in ("power", "exponent", "drops", "cycles", "cycle_mult"):
-            positive(f"schedule.{name}", getattr(self, name))
+            positive(f"schedule.{name}", getattr(self, name), 1e4)
         positive("schedule.window", self.window)
         for name in ("patience", "rest"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"found schedule.{name} {getattr(self, name)}; wanted 0 or more looks")
+            fitting(f"schedule.{name}", getattr(self, name), 0 <= getattr(self, name) <= MOST, "of 0 or more looks")
         for name in ("momentum_dip", "threshold"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"found schedule.{name} {getattr(self, name)}; wanted 0 or more and below 1")
-        if not (math.isfinite(self.knee) and self.knee >= 0):
-            raise ValueError(f"found schedule.knee {self.knee}; wanted 0 or more")
+            fitting(f"schedule.{name}", getattr(self, name), 0 <= getattr(self, name) < 1, "from 0 to below 1")
         own = {field for each in SCHEDULES.values() for field in each.fields}
         used = {field: field in self.spec.fields for field in sorted(own)}
         used["floor"] |= self.floor == 0  # an earlier version's default
         all_used("schedule.", self, used, self.name)
         if self.end == 0 and "exponential" in (self.name, self.cooldown):
             raise ValueError(
-                "found schedule.floor 0.0 with an exponential decay, which never reaches it; wanted a factor above 0, "
-                "such as 0.01: set schedule.floor"
+                "expected schedule.floor above 0 with an exponential decay, which never reaches 0, got 0.0; set it to "
+                "0.01, say"
             )
 
     @property

@@ -6,11 +6,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
-from mutransfer.checks import all_used, of_its_types, one_of, positive
+from mutransfer.checks import MOST, all_used, fitting, of_its_types, one_of, positive
 from mutransfer.config.model import ModelConfig
 from mutransfer.config.schedule import ScheduleConfig
 from mutransfer.theory.optimizers import MOMENTA, OPTIMIZERS, OptimizerSpec
@@ -103,15 +102,9 @@ class OptimizerConfig:
         one_of("optimizer.name", self.name, OPTIMIZERS)
         one_of("optimizer.decay_mode", self.decay_mode, DECAY_MODES)
         for name in ("beta1", "beta2", "momentum"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise ValueError(f"found optimizer.{name} {value}; wanted a number from 0 to below 1")
-        if not (math.isfinite(self.eps) and self.eps > 0):
-            raise ValueError(
-                f"found optimizer.eps {self.eps}; wanted a number above 0: zero-initialized weights would divide 0 by 0"
-            )
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise ValueError(f"found optimizer.weight_decay {self.weight_decay}; wanted 0 or more")
+            fitting(f"optimizer.{name}", getattr(self, name), 0 <= getattr(self, name) < 1, "from 0 to below 1")
+        positive("optimizer.eps", self.eps)
+        fitting("optimizer.weight_decay", self.weight_decay, 0 <= self.weight_decay <= MOST, "of 0 or more")
         if self.clip_norm is not None:
             positive("optimizer.clip_norm", self.clip_norm)
         positive("optimizer.precondition_every", self.precondition_every)
@@ -119,29 +112,31 @@ class OptimizerConfig:
         all_used("optimizer.", self, {field: field in self.spec.fields for field in own}, self.name)
         if self.decay_mode == "lr_independent" and self.spec.decay_follows_lr:
             raise ValueError(
-                f"found lr_independent decay with {self.name}, whose decay cannot be parted from its rate; wanted "
-                "width_independent or coupled: set optimizer.decay_mode"
+                f"expected a decay that {self.name} can separate from its learning rate, got lr_independent; set "
+                "optimizer.decay_mode to width_independent or coupled"
             )
         if self.nesterov and self.momentum == 0:
-            raise ValueError("found nesterov with optimizer.momentum 0; wanted a momentum above 0, or no nesterov")
+            raise ValueError("expected optimizer.momentum above 0 with nesterov, got 0; leave optimizer.nesterov out")
         by = self.spec.averages_by
         if by is not None and getattr(self, by) == 0:
-            raise ValueError(f"found optimizer.{by} 0 with {self.name}, which averages by it; wanted it above 0")
+            raise ValueError(
+                f"expected optimizer.{by} above 0 with {self.name}, which averages by it, got 0; change it"
+            )
 
     def validate_schedule(self, schedule: ScheduleConfig) -> None:
         """Raises ValueError on a schedule that decays, where the optimizer averages its weights instead of it, and on
         one that lowers a momentum which the optimizer does not have, or has less of."""
         if self.spec.averages_by is not None and not schedule.spec.steady:
             raise ValueError(
-                f"found schedule {schedule.name} with {self.name}, which averages its weights instead; wanted no "
-                "decay: set schedule.name to constant"
+                f"expected no decay with {self.name}, which averages its weights instead, got schedule "
+                f"{schedule.name}; set schedule.name to constant"
             )
         momenta = [getattr(self, name) for name in MOMENTA if name in self.spec.fields]
         if schedule.momentum_dip and not all(momentum > schedule.momentum_dip for momentum in momenta or [0.0]):
             found = f"momentum {min(momenta)}" if momenta else "no momentum"
             raise ValueError(
-                f"found schedule.momentum_dip {schedule.momentum_dip} with {self.name}, which has {found}; wanted more "
-                "momentum than that: lower the dip, or leave it out"
+                f"expected more momentum than schedule.momentum_dip {schedule.momentum_dip}, got {self.name} with "
+                f"{found}; lower the dip, or leave it out"
             )
 
 
@@ -173,19 +168,19 @@ class TrialConfig:
         """Raises ValueError on a batch that cannot grow in place of the decay."""
         if self.largest_batch is None:
             return
-        found = f"found largest_batch {self.largest_batch}"
+        found = f"got largest_batch {self.largest_batch}"
         if self.largest_batch < self.batch_size:
-            raise ValueError(f"{found} with batch_size {self.batch_size}; wanted it no smaller")
+            raise ValueError(f"expected a batch that grows, {found} with batch_size {self.batch_size}; raise it")
         if self.optimizer.spec.batch_exponent is None:
             known = [name for name, spec in OPTIMIZERS.items() if spec.batch_exponent is not None]
             raise ValueError(
-                f"{found} with {self.optimizer.name}, for which no rule says what a batch is worth; wanted one of "
-                f"{', '.join(known)}: leave it out"
+                f"expected an optimizer with a rule for what a batch is worth, {found} with {self.optimizer.name}; use "
+                f"one of {', '.join(known)}, or leave it out"
             )
         if self.schedule.spec.steady or self.schedule.spec.by_losses:
             raise ValueError(
-                f"{found} with schedule {self.schedule.name}, which has no decay that the steps decide; wanted one to "
-                "grow in place of, such as step or cosine: set schedule.name"
+                f"expected a schedule whose decay the steps decide, {found} with {self.schedule.name}; set "
+                "schedule.name, such as to step or cosine"
             )
 
     def digest(self, data_fingerprint: str) -> str:

@@ -23,7 +23,7 @@ class Composite(Optimizer):
             if "optimizer" not in group or group["optimizer"] not in makers:
                 found = repr(group["optimizer"]) if "optimizer" in group else "nothing"
                 raise ValueError(
-                    f"found {found} under 'optimizer' in param group {index}; wanted one of {', '.join(makers)}, as in "
+                    f"expected one of {', '.join(makers)} under 'optimizer' in param group {index}, got {found}; use "
                     "the groups that a parametrized model gives for this optimizer"
                 )
         super().__init__(groups, {})
@@ -101,7 +101,7 @@ def one_gauge(groups: Groups) -> Iterator[None]:
     for index, group in enumerate(groups):
         if "lr_mult" not in group:
             raise ValueError(
-                f"found no lr_mult in param group {index}; wanted the ratio that its rate has to the others'"
+                f"expected lr_mult in param group {index}, the ratio that its rate has to the others', got none; add it"
             )
     changed = ("lr", "eps", "weight_decay")
     stated = [{name: group[name] for name in changed} for group in groups]

@@ -58,8 +58,8 @@ class Looking(Optimizer):
         loss = evaluated(closure)
         if self.done % self.every == 0 and self.diagonal is None:
             raise ValueError(
-                f"found no estimate of the curvature at step {self.done}, which is due every {self.every} steps; "
-                "wanted backward_twice(loss, optimizer) in place of loss.backward()"
+                f"expected an estimate of the curvature at step {self.done}, one every {self.every} steps, got none; "
+                "call backward_twice(loss, optimizer) in place of loss.backward()"
             )
         self.inner.param_groups, self.inner.state = self.param_groups, self.state  # also after load_state_dict
         self.inner.step(hessian=self.diagonal)
@@ -85,5 +85,7 @@ def backward_twice(loss: Tensor, optimizer: Optimizer) -> None:
     Raises ValueError on an optimizer that has no use for it.
     """
     if not isinstance(optimizer, Looking):
-        raise ValueError(f"found {type(optimizer).__name__}, which uses no curvature; wanted loss.backward()")
+        raise ValueError(
+            f"expected an optimizer that uses the curvature, got {type(optimizer).__name__}; call loss.backward()"
+        )
     optimizer.look(loss)

@@ -55,9 +55,9 @@ def check_group_rates(optimizer: Optimizer) -> None:
         base = float(group["lr"]) / group["lr_mult"]
         if not math.isclose(base, first, rel_tol=1e-6, abs_tol=1e-30):
             raise RuntimeError(
-                f"found param group {index} at lr {float(group['lr']):g}, a base rate of {base:g}; wanted "
-                f"{first * group['lr_mult']:g} to keep the table's ratio {group['lr_mult']:g}: "
-                "use a scheduler that multiplies every group's rate by one factor, such as LambdaLR"
+                f"expected param group {index} at lr {first * group['lr_mult']:g} to keep the table's ratio "
+                f"{group['lr_mult']:g}, got {float(group['lr']):g}; use a scheduler that multiplies every group's rate "
+                "by one factor, such as LambdaLR"
             )
 
 
@@ -93,15 +93,18 @@ def scheduler(optimizer: Optimizer, config: ScheduleConfig, steps: int) -> Lambd
     config.validate()
     if config.warmup_steps(steps) >= steps:
         raise ValueError(
-            f"found a warmup of {config.warmup_steps(steps)} steps in a run of {steps}; wanted it shorter than the run"
+            f"expected a warmup shorter than the run of {steps} steps, got {config.warmup_steps(steps)}; lower it"
         )
     if config.spec.by_losses:
-        raise ValueError(f"found schedule {config.name}, which needs the losses; wanted another: use reduce_on_plateau")
+        raise ValueError(
+            f"expected a schedule of the step alone, got schedule {config.name}, which needs the losses; use "
+            "reduce_on_plateau"
+        )
     least = min(_momentum(group) for group in optimizer.param_groups)
     if config.momentum_dip and least <= config.momentum_dip:
         raise ValueError(
-            f"found schedule.momentum_dip {config.momentum_dip} and a param group of momentum {least}; wanted more "
-            "momentum than that: lower the dip, or leave it out"
+            f"expected more momentum than schedule.momentum_dip {config.momentum_dip}, got a param group with {least}; "
+            "lower the dip, or leave it out"
         )
     check_group_rates(optimizer)
     return _Scheduled(optimizer, config, steps)

@@ -28,11 +28,11 @@ def scale_rates(groups: Groups, model: nn.Module, mults: Mapping[str, float]) ->
     held = {names[id(parameter)] for group in groups for parameter in group["params"]}
     if not set(mults) <= held:
         odd = sorted(set(mults) - held)[0]
-        raise ValueError(f"found a rate for {odd}, which is in no param group; wanted names of the model's parameters")
+        raise ValueError(f"expected names of parameters in the groups, got {odd}; leave it out")
     if any(mult <= 0 for mult in mults.values()):
         odd = min(mults, key=lambda name: mults[name])
         raise ValueError(
-            f"found a rate of {mults[odd]:g} for {odd}; wanted it above 0: to freeze it, set its requires_grad to False"
+            f"expected a multiplier above 0 for {odd}, got {mults[odd]:g}; to freeze it, set its requires_grad to False"
         )
     scaled = []
     for group in groups:
@@ -65,11 +65,11 @@ def layer_decay(
         places = [i for i, layer in enumerate(prefixes) if any(_within(name, prefix) for prefix in layer)]
         if len(places) != 1:
             where = "no layer" if not places else f"the layers {' and '.join(prefixes[i][0] for i in places)}"
-            raise ValueError(f"found {name} in {where}; wanted each parameter in one: change the layers' prefixes")
+            raise ValueError(f"expected {name} in one layer, got it in {where}; change the layers' prefixes")
         found[name] = places[0]
     empty = sorted(set(range(len(layers))) - set(found.values()))
     if empty:
-        raise ValueError(f"found no parameter in layer {prefixes[empty[0]][0]}; wanted prefixes of names: leave it out")
+        raise ValueError(f"expected a parameter in layer {prefixes[empty[0]][0]}, got none; leave the layer out")
     return {name: float(factor ** (place - len(layers) + 1)) for name, place in found.items()}
 
 
@@ -84,7 +84,7 @@ def role_mults(roles: Mapping[str, str], mults: Mapping[str, float]) -> dict[str
     """
     odd = sorted(set(mults) - set(roles.values()))
     if odd:
-        raise ValueError(f"found a rate for the role {odd[0]}; wanted one of {', '.join(sorted(set(roles.values())))}")
+        raise ValueError(f"expected roles among {', '.join(sorted(set(roles.values())))}, got {odd[0]}; change it")
     return {name: mults[role] for name, role in roles.items() if role in mults}
 
 

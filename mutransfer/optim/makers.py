@@ -32,7 +32,7 @@ def _library() -> Any:
         if error.name != "pytorch_optimizer":
             raise
         raise ValueError(
-            "found no pytorch_optimizer, which has this optimizer; wanted the extra: pip install 'mutransfer[optim]'"
+            "expected pytorch_optimizer, the library of this optimizer, got none; pip install 'mutransfer[optim]'"
         ) from None
 
 
@@ -201,7 +201,7 @@ def schedule_free_sgd(groups: Groups, config: OptimizerConfig) -> Optimizer:
 
 def _made(optimizer: Any) -> Optimizer:
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"found {type(optimizer).__name__}; wanted a torch optimizer")
+        raise TypeError(f"expected a torch optimizer, got {type(optimizer).__name__}")
     return optimizer
 
 

@@ -173,8 +173,8 @@ def _plateau(
     done = place.step // window * window
     if place.losses is None or len(place.losses) < done:
         raise ValueError(
-            f"found schedule plateau with {'no' if place.losses is None else len(place.losses)} losses at step "
-            f"{place.step}; wanted the {done} that its looks are of: train with it, or use reduce_on_plateau"
+            f"expected {done} losses at step {place.step} under schedule plateau, got "
+            f"{'none' if place.losses is None else len(place.losses)}; train with it, or use reduce_on_plateau"
         )
     first = math.ceil(place.warmup / window) * window
     best, without, resting, drops = math.inf, 0, 0, 0
@@ -213,9 +213,7 @@ def power_knee(
     knee = (batch_size * amplitude / lr) ** (1.0 / exponent) / tokens_per_step
     if knee < 1:
         first = batch_size * amplitude * tokens_per_step**-exponent
-        raise ValueError(
-            f"found a peak of {lr:g}, which the power law never reaches; wanted at most {first:g}: lower it"
-        )
+        raise ValueError(f"expected a peak of at most {first:g}, which the power law reaches, got {lr:g}; lower it")
     return float(knee)
 
 

@@ -80,9 +80,9 @@ def test_published_laws_stand_beside_it() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="found no arm 'ntk'"):
         recommend(planted(), "ntk", Scale(1024))
-    with pytest.raises(ValueError, match="found width 0"):
+    with pytest.raises(ValueError, match="expected width above 0, got 0"):
         recommend(planted(), "mup", Scale(0))
-    with pytest.raises(ValueError, match=r"found number of steps -150; wanted a finite number above 0"):
+    with pytest.raises(ValueError, match=r"expected number of steps above 0, got -150"):
         recommend(planted(), "mup", Scale(1024, steps=-150))
     with pytest.raises(ValueError, match="expected --width, because the trials differ in it"):
         recommend(planted(), "mup", Scale(steps=150))

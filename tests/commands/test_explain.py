@@ -180,7 +180,7 @@ def test_its_help_says_which_tables_there_are(capsys: pytest.CaptureFixture[str]
         (("--device", "cpu"), "device settings for our own model"),
         (("--diff", "sp", "mpu"), "did you mean 'mup'"),
         (("--diff", "sp", "mup", "--parametrization", "mup"), "leave one out"),
-        (("--format", "xml"), "wanted a known one"),
+        (("--format", "xml"), "expected a known format"),
     ],
     ids=str,
 )

@@ -71,7 +71,7 @@ def test_a_watched_run_that_goes_on_keeps_what_was_seen_and_another_does_not() -
     [
         (["--watch", "0"], "found watch 0"),
         (["--tensorboard", "live"], "found --tensorboard without --watch"),
-        (["--execution", "compile"], "found execution 'compile'; wanted a known one: did you mean 'compiled'?"),
+        (["--execution", "compile"], "expected a known execution, got 'compile'; did you mean 'compiled'?"),
         (["--execution", "graph"], "found execution graph on the cpu; wanted a GPU"),
         (["--execution", "graph", "--device", "auto"], "found execution graph on cpu; wanted a GPU"),
         (["--execution", "compiled", "--watch", "7"], "found --watch with --execution compiled"),

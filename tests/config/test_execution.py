@@ -11,7 +11,7 @@ from mutransfer.config.sweep import RESOURCES
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"execution": "jit"}, "found execution 'jit'; wanted a known one"),
+        ({"execution": "jit"}, "expected a known execution, got 'jit'"),
         ({"execution": "graph", "device": "cpu"}, "found execution graph on the cpu; wanted a GPU"),
         ({"execution": "graph", "optimizer": OptimizerConfig("sophia")}, "found execution graph with sophia"),
         ({"execution": "graph", "build": "mine:model"}, "found execution graph with mine:model"),

@@ -31,7 +31,7 @@ def test_it_may_have_any_width_and_any_table_for_any_model() -> None:
         ({"build": "a.b"}, "build 'a.b'"),
         ({"model": ModelConfig(depth=3)}, "model.depth 3, which a model of your own"),
         ({"model": ModelConfig(qk_norm=True)}, "model.qk_norm True"),
-        ({"model": ModelConfig(vocab=0)}, "model.vocab 0"),
+        ({"model": ModelConfig(vocab=0)}, "model.vocab above 0, got 0"),
         ({"init": InitConfig(std=0.5)}, "init.std 0.5"),
         ({"base_depth": 4}, "base_depth 4"),
         ({"depths": (2, 4), "widths": (64,)}, "depths"),

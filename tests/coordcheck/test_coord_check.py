@@ -369,11 +369,14 @@ def test_a_parameter_of_the_model_itself_is_judged_too(power, culprit, batch) ->
     [
         ({"widths": (16,)}, "found 1 widths"),
         ({"seeds": 1}, "found 1 seeds"),
-        ({"steps": 0}, "found steps 0"),
+        ({"steps": 0}, "expected steps above 0, got 0"),
         ({"optimizer": "adamx"}, "adamx"),
         ({"build": lambda width: "model"}, "found build(16) to return str"),
         ({"build": lambda width: Unused(width, extra=width > 16)}, "but not at every width"),
-        ({"build": lambda width: Unused(width, extra=False).requires_grad_(True), "lr": -1.0}, "found lr -1"),
+        (
+            {"build": lambda width: Unused(width, extra=False).requires_grad_(True), "lr": -1.0},
+            "expected lr above 0, got -1",
+        ),
         ({"build": lambda width: (Unused(width, False), [{"params": [nn.Parameter(torch.ones(2))]}])}, "no parameter"),
     ],
 )

@@ -155,7 +155,7 @@ def test_rotation_makes_scores_depend_on_distance_alone() -> None:
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        ({"width": 33}, "multiple of head_dim 8: use 32"),
+        ({"width": 33}, "multiple of head_dim 8, got 33; use 32"),
         ({"head_dim": None, "n_heads": 5}, "multiple of n_heads 5"),
         ({"n_heads": 2}, "exactly one"),
         ({"n_kv_heads": 3}, "n_kv_heads"),
@@ -163,7 +163,7 @@ def test_rotation_makes_scores_depend_on_distance_alone() -> None:
         ({"activation": "gellu"}, "did you mean 'gelu'"),
         ({"norm": "batch"}, "layernorm, rmsnorm"),
         ({"positions": "rope", "head_dim": 1}, "even"),
-        ({"depth": 0}, "model.depth 0"),
+        ({"depth": 0}, "model.depth above 0, got 0"),
         ({"zero_readout": True, "tied_embeddings": True}, "set model.zero_readout to False"),
     ],
     ids=str,

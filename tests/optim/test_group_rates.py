@@ -85,11 +85,11 @@ def test_every_schedule_serves_a_torch_loop_and_keeps_the_ratios(name: str) -> N
 
 
 def test_a_scheduler_refuses_what_makes_no_sense() -> None:
-    with pytest.raises(ValueError, match="known one"):
+    with pytest.raises(ValueError, match="expected a known schedule"):
         scheduler(optimizer(), ScheduleConfig("lineer"), 20)
-    with pytest.raises(ValueError, match="needs the losses; wanted another: use reduce_on_plateau"):
+    with pytest.raises(ValueError, match="got schedule plateau, which needs the losses; use reduce_on_plateau"):
         scheduler(optimizer(), ScheduleConfig("plateau"), 20)
-    with pytest.raises(ValueError, match=r"momentum_dip 0\.95 and a param group of momentum 0\.9; wanted more"):
+    with pytest.raises(ValueError, match=r"momentum_dip 0\.95, got a param group with 0\.9; lower"):
         scheduler(optimizer(), ScheduleConfig("one_cycle", momentum_dip=0.95), 20)
     with pytest.raises(ValueError, match="shorter than the run"):
         scheduler(optimizer(), ScheduleConfig(warmup=20.0), 20)
@@ -177,5 +177,5 @@ def test_momentum_is_lowered_where_it_stands_and_nowhere_else(name: str) -> None
         if own:
             config.validate_schedule(schedule)
         else:
-            with pytest.raises(ValueError, match=f"momentum_dip 0.1 with {name}, which has no momentum"):
+            with pytest.raises(ValueError, match=f"momentum_dip 0.1, got {name} with no momentum"):
                 config.validate_schedule(schedule)

@@ -71,15 +71,15 @@ def test_a_role_is_scaled_alone(built: Parametrized) -> None:
 def test_what_does_not_fit_is_refused(built: Parametrized) -> None:
     names = [name for name, _ in built.model.named_parameters()]
     groups = built.param_groups(0.01)
-    with pytest.raises(ValueError, match=r"found blocks\.1\..* in no layer"):
+    with pytest.raises(ValueError, match=r"expected blocks\.1\..* in one layer, got it in no layer"):
         layer_decay(names, (LAYERS[0], "blocks.0", LAYERS[3]))
     with pytest.raises(ValueError, match=r"in the layers blocks and blocks\.0"):
         layer_decay(names, (LAYERS[0], "blocks", "blocks.0", LAYERS[3]))
-    with pytest.raises(ValueError, match=r"no parameter in layer blocks\.2"):
+    with pytest.raises(ValueError, match=r"expected a parameter in layer blocks\.2"):
         layer_decay(names, (*LAYERS, "blocks.2"))
-    with pytest.raises(ValueError, match="the role hiden"):
+    with pytest.raises(ValueError, match="got hiden"):
         role_mults({name: rule.role for name, rule in built.rules.items()}, {"hiden": 0.5})
-    with pytest.raises(ValueError, match="rate for nobody"):
+    with pytest.raises(ValueError, match="got nobody"):
         scale_rates(groups, built.model, {"nobody": 0.5})
-    with pytest.raises(ValueError, match="rate of 0 for"):
+    with pytest.raises(ValueError, match="expected a multiplier above 0 for"):
         scale_rates(groups, built.model, {names[0]: 0.0})

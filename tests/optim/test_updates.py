@@ -217,7 +217,7 @@ def test_sophia_looks_only_when_it_is_due() -> None:
         problem.step()
         seen.append(problem.optimizer.state[problem.weights[0]]["hessian_moment"].clone())
     assert [torch.equal(one, other) for one, other in pairwise(seen)] == [True, False, True]
-    with pytest.raises(ValueError, match="which uses no curvature"):
+    with pytest.raises(ValueError, match="expected an optimizer that uses the curvature"):
         backward_twice(problem.loss(), torch.optim.SGD(problem.weights))
 
 

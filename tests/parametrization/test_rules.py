@@ -121,7 +121,7 @@ def test_a_step_shrinks_a_matrix_by_what_the_decay_mode_says(mode: str, optimize
     ("choice", "found"),
     [
         ({"decay_mode": "cupled"}, "did you mean 'coupled'"),
-        ({"optimizer": "adamv"}, "wanted a known one"),
+        ({"optimizer": "adamv"}, "expected a known optimizer"),
         ({"optimizer": "adam", "weight_decay": 0.1}, "use adamw"),
         ({"lr": 0.0, "decay_mode": "lr_independent", "weight_decay": 0.1}, "wanted a rate above 0"),
     ],

@@ -56,7 +56,7 @@ def test_a_folder_is_extended_along_its_axis(tmp_path: Path) -> None:
 
 
 def test_a_size_given_twice_and_a_field_that_the_axis_sets_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="found 2 twice in depths"):
+    with pytest.raises(ValueError, match="expected each of depths once, got 2 twice"):
         validate(dataclasses.replace(along(tmp_path, "depth"), depths=(2, 2)))
     deep = dataclasses.replace(SweepConfig().model, depth=9)
     for axis, changes, told in (
@@ -115,11 +115,11 @@ def test_arms_survive_the_config_file() -> None:
 
 
 def test_one_name_for_two_arms_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="found sp twice in arms"):
+    with pytest.raises(ValueError, match="expected each of arms once, got sp twice"):
         validate(SweepConfig(variants=(Arm("sp", "sp"),)))
     sweep(small(tmp_path, variants=VARIANTS[:1]), FakeTrain(os.devnull))
     other = Arm(VARIANTS[0].name, "mup", (("model.bias", True),))
-    with pytest.raises(ValueError, match="twice in arms"):
+    with pytest.raises(ValueError, match="expected each of arms once"):
         sweep(small(tmp_path, variants=(other,)), FakeTrain(os.devnull))
 
 
@@ -138,8 +138,8 @@ def test_arms_that_train_the_same_are_refused() -> None:
         (("steps", 1, 2), "found the changes .* in arm x; wanted pairs"),
         (("widths", (1, 2)), "found the change widths in arm x"),
         (("model.width", 8), "expected no change of model.width in arm x"),
-        (("steps", -1), "in arm x: found steps -1"),
-        (("model.qk_norm", 3), "in arm x: found model.qk_norm 3"),
+        (("steps", -1), "in arm x: expected steps above 0, got -1"),
+        (("model.qk_norm", 3), "in arm x: expected model.qk_norm to be bool, got 3"),
         (("z_loss", float("nan")), "in arm x: found z_loss nan"),
     ],
 )

@@ -173,7 +173,7 @@ def test_other_data_is_refused(out: Path, train: FakeTrain) -> None:
     ("changes", "message"),
     [
         ({"device": "cuda"}, "found no GPU"),
-        ({"lrs": ()}, "found no lrs"),
+        ({"lrs": ()}, "expected at least one of lrs"),
         ({"search": "tpe", "lrs": (0.01,)}, "wanted a range"),
     ],
 )

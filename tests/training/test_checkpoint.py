@@ -252,7 +252,7 @@ def test_it_refuses_another_trial_other_data_and_steps_that_do_not_agree(tmp_pat
     assert "wanted one at step 14 or before" in refusal(trial(steps=40), checkpoint)
     assert "at step 24 of a run of 24 steps, for one of 20" in refusal(trial(steps=20), checkpoint)
     assert refusal(trial(), Checkpoint(tmp_path)).startswith("found a folder at")
-    assert refusal(trial(), dataclasses.replace(checkpoint, every=0)).startswith("found every 0; wanted")
+    assert refusal(trial(), dataclasses.replace(checkpoint, every=0)).startswith("expected every above 0, got 0")
 
 
 def test_a_schedule_in_parts_of_the_run_cannot_be_extended(tmp_path: Path) -> None:

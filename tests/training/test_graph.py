@@ -122,5 +122,5 @@ def test_what_no_graph_can_hold_is_refused() -> None:
     for mode in ("graph", "compiled"):
         with pytest.raises(ValueError, match=f"found execution {mode} with sophia, which looks at the curvature"):
             train([replace(plain, optimizer=OptimizerConfig("sophia"))], CORPUS, "cuda:0", mode=mode)
-    with pytest.raises(ValueError, match="found execution 'graphs'; wanted a known one: "):
+    with pytest.raises(ValueError, match="expected a known execution, got 'graphs'; "):
         train([plain], CORPUS, "cuda:0", mode="graphs")

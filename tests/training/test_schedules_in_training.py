@@ -164,7 +164,7 @@ def test_the_command_grows_the_batch_and_a_sweep_knows_no_such_thing(
     assert main(["train", "--width", "32", *words, "20", *stepwise]) == 0
     assert ", batch 20" in capsys.readouterr().out
     assert main(["train", "--width", "32", *words, "2", *stepwise]) == 2
-    assert "found largest_batch 2 with batch_size 3; wanted it no smaller" in capsys.readouterr().err
+    assert "expected a batch that grows, got largest_batch 2 with batch_size 3; raise it" in capsys.readouterr().err
     assert main(["sweep", "--widths", "32", *words, "20"]) == 2
     assert "Unrecognized options: --largest-batch" in capsys.readouterr().err
 

@@ -183,10 +183,10 @@ def test_a_step_is_told_its_seed_and_index_and_is_not_called_once_the_loss_has_l
 def test_what_cannot_be_tested_is_refused() -> None:
     model = nn.Linear(2, 2)
     step = lambda *_: backward(model(torch.ones(2)).sum())  # noqa: E731
-    with pytest.raises(ValueError, match="found lr 0"):
+    with pytest.raises(ValueError, match="expected lr above 0, got 0"):
         lr_range_test(model, torch.optim.SGD(model.parameters(), lr=0.0), step)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises(ValueError, match="found seeds 0"):
+    with pytest.raises(ValueError, match="expected seeds above 0, got 0"):
         lr_range_test(model, optimizer, step, seeds=0)
     with pytest.raises(ValueError, match=r"found a loss of shape \(2,\); wanted a scalar"):
         lr_range_test(model, optimizer, lambda *_: model(torch.ones(2)))

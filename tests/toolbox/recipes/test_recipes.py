@@ -184,7 +184,7 @@ def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "found no name"),
         (["llama-7"], "did you mean"),
         (["ppo", "--width", "64"], "which is a range"),
-        (["llama-7b", "--width", "0"], "found width 0"),
+        (["llama-7b", "--width", "0"], "expected width above 0, got 0"),
         (["llama-7b", "--out", "a.txt"], "ends in .png or .svg"),
     ],
 )

@@ -405,5 +405,5 @@ def test_tensorboard_has_every_number(tmp_path: Path) -> None:
 
 def test_a_watch_that_never_looks_is_refused() -> None:
     model = nn.Linear(1, 1)
-    with pytest.raises(ValueError, match="found every 0"):
+    with pytest.raises(ValueError, match="expected every above 0, got 0"):
         Watch(model, torch.optim.SGD(model.parameters()), every=0)
