@@ -125,9 +125,9 @@ def test_what_is_missing_of_each_sweep_is_counted_once(tmp_path: Path) -> None:
         ({"ladder": (Scale(params=1e6),)}, "expected a ladder of width, depth, batch_size, steps, got params 1e+06"),
         ({"ladder": (Scale(),)}, "got none of these"),
         ({"ladder": (32, 64)}, "found ladder"),
-        ({"widths": (32, 64), "batch_sizes": (4, -8)}, "found batch_size -8; wanted a finite number above 0"),
-        ({"widths": (32, 64), "step_counts": (10, 10)}, "found 10 twice in step_counts"),
-        ({"widths": (32,), "step_counts": (10, 0)}, "found steps 0; wanted a finite number above 0"),
+        ({"widths": (32, 64), "batch_sizes": (4, -8)}, "expected batch_size above 0, got -8"),
+        ({"widths": (32, 64), "step_counts": (10, 10)}, "expected each of step_counts once, got 10 twice"),
+        ({"widths": (32,), "step_counts": (10, 0)}, "expected steps above 0, got 0"),
     ],
 )
 def test_scales_that_cannot_be_are_refused_in_a_line(changes: dict[str, Any], told: str) -> None:
