@@ -287,7 +287,7 @@ def test_the_reference_stands_for_the_study_only_where_it_is_whole(
 
 def test_the_command_refuses_a_claim_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["--only", "C99"]) == 2
-    assert "found claim 'C99'" in capsys.readouterr().err
+    assert "expected a known claim, got 'C99'" in capsys.readouterr().err
 
 
 def test_the_command_measures_what_it_is_asked_and_keeps_the_rest(tmp_path: Path) -> None:

@@ -108,6 +108,11 @@ class OptimizerConfig:
         if self.clip_norm is not None:
             positive("optimizer.clip_norm", self.clip_norm)
         positive("optimizer.precondition_every", self.precondition_every)
+        if self.weight_decay and "weight_decay" not in self.spec.fields:
+            raise ValueError(
+                f"expected settings of {self.name}, got optimizer.weight_decay {self.weight_decay}, which {self.name} "
+                "does not use; leave it out, or use adamw"
+            )
         own = sorted({field for spec in OPTIMIZERS.values() for field in spec.fields})
         all_used("optimizer.", self, {field: field in self.spec.fields for field in own}, self.name)
         if self.decay_mode == "lr_independent" and self.spec.decay_follows_lr:

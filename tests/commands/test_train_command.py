@@ -69,7 +69,7 @@ def test_a_watched_run_that_goes_on_keeps_what_was_seen_and_another_does_not() -
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--watch", "0"], "found watch 0"),
+        (["--watch", "0"], "expected watch above 0, got 0"),
         (["--tensorboard", "live"], "found --tensorboard without --watch"),
         (["--execution", "compile"], "expected a known execution, got 'compile'; did you mean 'compiled'?"),
         (["--execution", "graph"], "found execution graph on the cpu; wanted a GPU"),

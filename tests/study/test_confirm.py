@@ -184,7 +184,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"arm": "ntk"}, "found no arm 'ntk'; wanted one of mup"),
     ({"seeds": 0}, "expected seeds above 0, got 0"),
     ({"executor": "rai"}, "did you mean 'ray'"),
-    ({"device": "gpu"}, "found device 'gpu'"),
+    ({"device": "gpu"}, "expected a known device, got 'gpu'"),
     ({"gpus_per_trial": 1.5}, "found gpus_per_trial 1.5"),
 ]
 

@@ -83,7 +83,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     ("words", "said"),
     [
         (["--arm", "sp"], "found --arm sp without --result"),
-        (["--ramp.shape", "cosine"], "found ramp.shape 'cosine'"),
+        (["--ramp.shape", "cosine"], "expected a known ramp.shape, got 'cosine'"),
         (["--ramp.low", "100"], "wanted it to rise"),
         (["--seeds", "0"], "expected seeds above 0, got 0"),
         (["--model.width", "64"], "expected --width, got --model.width 64; give --width 64"),

@@ -51,12 +51,12 @@ def test_a_ramp_rises_by_one_factor_or_by_one_amount() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"shape": "cosine"}, "found ramp.shape 'cosine'"),
-        ({"low": 0.0}, "found ramp.low 0"),
+        ({"shape": "cosine"}, "expected a known ramp.shape, got 'cosine'"),
+        ({"low": 0.0}, "expected ramp.low above 0, got 0"),
         ({"low": 1.0, "high": 0.5}, "wanted it to rise"),
         ({"steps": 1}, "found ramp.steps 1"),
         ({"stop": 1.0}, "found ramp.stop 1"),
-        ({"high": math.inf}, "found ramp.high inf"),
+        ({"high": math.inf}, "expected ramp.high at most"),
     ],
 )
 def test_what_is_no_ramp_is_refused(changes: dict, words: str) -> None:
