@@ -124,7 +124,7 @@ def test_what_is_missing_of_each_sweep_is_counted_once(tmp_path: Path) -> None:
         ({"ladder": (Scale(32, batch_size=8.5),)}, "expected batch_size in the ladder to be a whole number above 0"),
         ({"ladder": (Scale(params=1e6),)}, "expected a ladder of width, depth, batch_size, steps, got params 1e+06"),
         ({"ladder": (Scale(),)}, "got none of these"),
-        ({"ladder": (32, 64)}, "found ladder"),
+        ({"ladder": (32, 64)}, "expected ladder to be"),
         ({"widths": (32, 64), "batch_sizes": (4, -8)}, "expected batch_size above 0, got -8"),
         ({"widths": (32, 64), "step_counts": (10, 10)}, "expected each of step_counts once, got 10 twice"),
         ({"widths": (32,), "step_counts": (10, 0)}, "expected steps above 0, got 0"),
