@@ -16,7 +16,7 @@ from mutransfer import Analysis, Result, SweepConfig, read_result, run_sweep
 from mutransfer.cli import main
 from mutransfer.config import Arm, Scale, validate
 from mutransfer.experiment import load_experiment
-from mutransfer.search.rounds import expect, group_by_cell, units
+from mutransfer.search.protocol import group_by_cell, units
 from mutransfer.training.trainer import build, make_optimizer
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -31,7 +31,7 @@ def test_an_experiment_is_valid_and_has_the_name_arms_and_trials_that_it_says(fi
     validate(config)
     assert config.experiment == file.stem
     claims = CLAIM.findall(runpy.run_path(str(file))["__doc__"])
-    expected = [each for unit in units(config) for each in expect(unit, group_by_cell((), config)).values()]
+    expected = [each for unit in units(config) for each in unit.search.expect(unit, group_by_cell((), config)).values()]
     about = "about " if any(each.about < each.most for each in expected) else ""
     assert claims == [(str(len(config.arms)), about, str(sum(each.about for each in expected)))]
 

@@ -32,14 +32,14 @@ from search.planted_search import COSTS, GRID, Planted, plant, play  # noqa: E40
 from mutransfer.analysis.curve import Curve  # noqa: E402
 from mutransfer.analysis.line import slope  # noqa: E402
 from mutransfer.analysis.optimum import optima  # noqa: E402
-from mutransfer.config import SweepConfig  # noqa: E402
-from mutransfer.search.known import Ask, Task, curve_of, spent  # noqa: E402
+from mutransfer.config import Scale, SweepConfig  # noqa: E402
+from mutransfer.search.bracket_seeds import Ask, Task, curve_of, spent  # noqa: E402
 
 RESULTS = ROOT / "results" / "calibration"
 KINDS = tuple(SHARES)
 WHOLE = 20.0
 """Trials of the grid at every size: its cost is 1."""
-TASK = Task((32, 64, 128, 256), COSTS, GRID[0], GRID[-1], SweepConfig.target_se, SweepConfig.budget)
+TASK = Task(tuple(map(Scale, (32, 64, 128, 256))), COSTS, GRID[0], GRID[-1], SweepConfig.target_se, SweepConfig.budget)
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ def draw(planted: Planted, trials: int, gaussian: bool, seed: int) -> list[Curve
             rate = float(round(trial.suggest_float("log2_lr", GRID[0], GRID[-1])))
             # A rate drawn again is one with another seed: a repeated trial would tell nothing.
             again = sum(known == rate for known, _ in losses)
-            loss = planted.loss(Ask(size, rate, again))
+            loss = planted.loss(Ask(Scale(size), rate, again))
             losses[rate, again] = loss
             study.tell(trial, min(loss, 10.0))
-        curves.append(curve_of(size, losses))
+        curves.append(curve_of(Scale(size), losses))
     return curves
 
 
@@ -132,9 +132,9 @@ def study(name: str, studies: int, drawn: int) -> pd.DataFrame:
         )
         seen = play(planted, TASK)
         cost = spent(TASK, seen) / WHOLE
-        if set(seen) == set(planted.sizes):
+        if set(seen) == set(TASK.scales):
             trials = sum(len(losses) for losses in seen.values())
-            found = {"bracket": read([curve_of(size, seen[size]) for size in planted.sizes], planted, cost, trials)}
+            found = {"bracket": read([curve_of(scale, seen[scale]) for scale in TASK.scales], planted, cost, trials)}
         else:
             found = {}
         found["grid"] = read(planted.curves(GRID, 2), planted, 1.0, 2 * len(GRID) * len(planted.sizes))

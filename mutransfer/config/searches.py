@@ -23,10 +23,10 @@ class SearchKind:
     """Fields of a SweepConfig that it makes nothing of."""
 
 
-_SAMPLED = SearchKind("sampled", sampled=True, idle=("target_se", "budget"))
+_SAMPLED = SearchKind("listed", sampled=True, idle=("target_se", "budget"))
 
 SEARCHES: Mapping[str, SearchKind] = {
-    "grid": SearchKind("grid", drawn=False, idle=("n_trials", "target_se", "budget")),
+    "grid": SearchKind("listed", drawn=False, idle=("n_trials", "target_se", "budget")),
     "random": _SAMPLED,
     "tpe": _SAMPLED,
     "gp": _SAMPLED,

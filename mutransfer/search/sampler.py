@@ -13,11 +13,12 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mutransfer.analysis.optimum import Optimum, optima
-from mutransfer.search.bracket import next_at_one_size
-from mutransfer.search.known import Losses, curve_of
+from mutransfer.config.scale import Scale
+from mutransfer.search.bracket_rates import next_at_one_scale
+from mutransfer.search.bracket_seeds import Losses, curve_of
 
-ROUND = "bracket:round"
-"""The attribute of a trial that numbers its round."""
+ROUND = "bracket:round:"
+"""The attribute of a study that numbers the round of a trial, by the trial's number."""
 
 
 class BracketSampler(BaseSampler):
@@ -52,7 +53,8 @@ class BracketSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> float:
         """Raises ValueError where the study is not one of a single logarithmic float."""
-        self._raise_error_if_multi_objective(study)
+        if len(study.directions) > 1:
+            raise ValueError(f"expected a study of one objective, got {len(study.directions)}; give one direction")
         log = isinstance(param_distribution, FloatDistribution) and param_distribution.log
         others = set(trial.params) - {param_name}
         if not isinstance(param_distribution, FloatDistribution) or not log or others:
@@ -61,7 +63,7 @@ class BracketSampler(BaseSampler):
                 "scale alone: suggest_float(..., log=True)"
             )
         number, log2_lr = self._next(study, trial, param_name, param_distribution)
-        study._storage.set_trial_system_attr(trial._trial_id, ROUND, number)
+        study.set_user_attr(f"{ROUND}{trial.number}", number)
         return float(min(max(2.0**log2_lr, param_distribution.low), param_distribution.high))
 
     def optimum(self, study: Study) -> Optimum:
@@ -70,7 +72,7 @@ class BracketSampler(BaseSampler):
         names = {name for trial in finished for name in trial.params}
         if len(names) != 1:
             raise ValueError(f"found {len(names)} parameters in finished trials; wanted one: run some trials first")
-        (found,) = optima([curve_of(1, _losses(finished, names.pop(), study.direction))])
+        (found,) = optima([curve_of(Scale(width=1), _losses(finished, names.pop(), study.direction))])
         return found
 
     def _next(self, study: Study, trial: FrozenTrial, name: str, space: FloatDistribution) -> tuple[int, float]:
@@ -79,12 +81,13 @@ class BracketSampler(BaseSampler):
         trials = [
             each for each in study.get_trials(deepcopy=False) if name in each.params and each.number != trial.number
         ]
-        rounds = {each.number: int(each.system_attrs[ROUND]) if ROUND in each.system_attrs else -1 for each in trials}
+        numbers = study.user_attrs
+        rounds = {each.number: int(numbers.get(f"{ROUND}{each.number}", -1)) for each in trials}
         last = max(rounds.values(), default=0)
         ended = [each for each in trials if _ended(each)]
 
         def ask(known: Sequence[FrozenTrial]) -> list[float]:
-            return next_at_one_size(low, high, _losses(known, name, study.direction), self._start)
+            return next_at_one_scale(low, high, _losses(known, name, study.direction), self._start)
 
         current = ask([each for each in ended if rounds[each.number] < last])
         given = Counter(

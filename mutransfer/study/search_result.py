@@ -87,7 +87,7 @@ def read_search(path: Path) -> SearchResult:
     Raises ValueError where there is no sweep or no finished trial, where it searched the rate alone, or where the files
     are corrupt.
     """
-    from mutransfer.search.importance import importances  # it loads optuna
+    from mutransfer.search.sampling import importances  # it loads optuna
 
     found = read_recorded(path)
     if not found.config.space:

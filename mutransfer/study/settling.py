@@ -10,7 +10,7 @@ from typing import Any
 from mutransfer.analysis import Analysis, Settling
 from mutransfer.config import DIMENSIONS, SweepConfig
 from mutransfer.search.planned import cell_flops
-from mutransfer.search.rounds import Histories, expect, group_by_cell, units
+from mutransfer.search.protocol import Histories, group_by_cell, units
 from mutransfer.trials.records import Record
 
 ROOM = 2.0
@@ -43,10 +43,10 @@ def _with_cost(plan: Settling, arm: str, config: SweepConfig, histories: Histori
     prices = {cell: cell_flops(then, cell) for cell in unit.cells}
     whole = sum(prices.values())
     spent = sum(len(histories[cell.key]) * prices[cell] for cell in unit.cells) / whole
-    wanted = sum(count.about * prices[cell] for cell, count in expect(unit, histories).items()) / whole
+    wanted = sum(count.about * prices[cell] for cell, count in unit.search.expect(unit, histories).items()) / whole
     budget = max(config.budget, math.ceil(spent + ROOM * wanted))
     (unit,) = units(replace(then, budget=budget))
-    to_come = expect(unit, histories)
+    to_come = unit.search.expect(unit, histories)
     found = replace(
         plan,
         trials=sum(count.about for count in to_come.values()),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mutransfer.config import SweepConfig, validate
 from mutransfer.config.execution import validate_execution
 from mutransfer.search.planned import cell_flops
-from mutransfer.search.rounds import Histories, check, expect, group_by_cell, units
+from mutransfer.search.protocol import Histories, Searched, group_by_cell, units
 from mutransfer.search.rungs import part_trained
 from mutransfer.sweep.claim import claim
 from mutransfer.sweep.events import Closed, Listener, Opened, ignore
@@ -33,14 +33,13 @@ from mutransfer.trials.records import Record
 
 if TYPE_CHECKING:
     from mutransfer.data import Corpus
-    from mutransfer.search.bracketing import Searched
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a finished sweep did: trials it ran, how many of them diverged, and all that the folder now records. `busy`
     is the part of the time, over all slots, in which a slot had something to run; None where nothing ran. `searched`
-    says how far the bracket search of each arm came."""
+    says how far a search of each arm came that decides itself when to end."""
 
     folder: Path
     ran: int
@@ -111,8 +110,12 @@ def run_sweep(
         histories = group_by_cell(recorded, config)
         searches = [Search(unit) for unit in units(config)]
         for search in searches:
-            check(search.unit)
-        to_run = {cell: count for search in searches for cell, count in expect(search.unit, histories).items()}
+            search.unit.search.check(search.unit)
+        to_run = {
+            cell: count
+            for search in searches
+            for cell, count in search.unit.search.expect(search.unit, histories).items()
+        }
         executor = None
         if any(count.most for count in to_run.values()):
             if config.build:
@@ -152,8 +155,5 @@ def _read_records(folder: ResultFolder) -> list[Record]:
 
 
 def _look_back(searches: Sequence[Search], histories: Histories) -> tuple[Searched, ...]:
-    if not any(search.unit.config.search == "bracket" for search in searches):
-        return ()
-    from mutransfer.search.bracketing import look_back
-
-    return tuple(look_back(search.unit, histories) for search in searches)
+    found = (search.unit.search.done(search.unit, histories) for search in searches)
+    return tuple(each for each in found if each is not None)

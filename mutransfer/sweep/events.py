@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mutransfer.search.planned import Cell, PlannedTrial
-from mutransfer.search.rounds import Expected
+from mutransfer.search.protocol import Expected
 from mutransfer.trials.records import Record
 
 

@@ -11,6 +11,7 @@ process.) Not measured on a GPU.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import NamedTuple
 
 from mutransfer.files import write_whole
 from mutransfer.search.planned import Key, PlannedTrial
-from mutransfer.search.rounds import DIVERGED_LOSS, Histories, Observation, Values
+from mutransfer.search.protocol import Histories, Observation, Values
 from mutransfer.search.rungs import next_stop, rungs
 from mutransfer.sweep.executors import Leg
 from mutransfer.sweep.folder import ResultFolder
@@ -158,7 +159,7 @@ class Halving:
         for trial in group.left:
             if trial.values == values:
                 loss = self._seen[trial.trial_id][step].final_loss
-                losses[trial.config.seed] = DIVERGED_LOSS if loss is None else loss
+                losses[trial.config.seed] = math.inf if loss is None else loss
         return sum(loss for _, loss in sorted(losses.items())) / len(losses)
 
     def _read_state(self, trial_id: str) -> bytes | None:

@@ -7,22 +7,36 @@ journal comes back from there.
 from __future__ import annotations
 
 import json
+import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mutransfer.config import Scale, SweepConfig
 from mutransfer.search.planned import study_name
-from mutransfer.search.rounds import objective
+from mutransfer.search.sampling import told
 from mutransfer.trials.records import Record, values_of
+
+
+class Kept(NamedTuple):
+    """A trial in the journal: its study's name, its number in the storage, and what Optuna knows of it."""
+
+    study: str
+    number: int
+    trial: FrozenTrial
+
+    @property
+    def trial_id(self) -> str:
+        """Ours; empty where it has none."""
+        return str(self.trial.user_attrs["trial_id"]) if "trial_id" in self.trial.user_attrs else ""
 
 
 class Journal:
@@ -32,15 +46,24 @@ class Journal:
         """Raises anything at all if the file is no journal."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._config = config
-        self._storage = JournalStorage(_View(str(path)))
-        self._studies = {study.study_name: study._study_id for study in self._storage.get_all_studies()}
+        self._storage = JournalStorage(_View(path))
+        self._studies = {
+            study.study_name: self._storage.get_study_id_from_name(study.study_name)
+            for study in self._storage.get_all_studies()
+        }
         self._asked: dict[str, int] = {}
 
-    def trials(self) -> list[FrozenTrial]:
+    def trials(self) -> list[Kept]:
         """Every trial of every study."""
         return [
-            trial for number in self._studies.values() for trial in self._storage.get_all_trials(number, deepcopy=False)
+            Kept(name, self._storage.get_trial_id_from_study_id_trial_number(study, trial.number), trial)
+            for name, study in self._studies.items()
+            for trial in self._storage.get_all_trials(study, deepcopy=False)
         ]
+
+    def study_of(self, record: Record) -> str:
+        """The name of the study that a record belongs to."""
+        return study_name(record.arm, record.scale, self._config.dimensions)
 
     def ask(self, arm: str, scale: Scale, trial_id: str, lr: float, seed: int, others: Sequence[float] = ()) -> None:
         """Enter a proposed trial as running.
@@ -50,7 +73,7 @@ class Journal:
         """
         params = self._params(lr, seed, others)
         self._asked[trial_id] = self._storage.create_new_trial(
-            self._study(arm, scale),
+            self._study(study_name(arm, scale, self._config.dimensions)),
             create_trial(
                 state=TrialState.RUNNING,
                 params=params,
@@ -77,7 +100,7 @@ class Journal:
             self._storage.set_trial_user_attr(number, "diverged", True)
         for step, loss in _intermediate(record).items():
             self._storage.set_trial_intermediate_value(number, step, loss)
-        self._storage.set_trial_state_values(number, _state(record), [objective(record)])
+        self._storage.set_trial_state_values(number, _state(record), [_loss(record)])
 
     def give_up(self, number: int) -> None:
         """End the storage's trial `number` without a result."""
@@ -88,10 +111,10 @@ class Journal:
         attributes: dict[str, Any] = {"trial_id": record.trial_id}
         params = self._params(record.lr, record.seed, values_of(record, self._config.space))
         self._storage.create_new_trial(
-            self._study(record.arm, record.scale),
+            self._study(self.study_of(record)),
             create_trial(
                 state=_state(record),
-                value=objective(record),
+                value=_loss(record),
                 params=params,
                 distributions=self._distributions(params),
                 user_attrs={**attributes, "diverged": True} if record.diverged else attributes,
@@ -99,8 +122,7 @@ class Journal:
             ),
         )
 
-    def _study(self, arm: str, scale: Scale) -> int:
-        name = study_name(arm, scale, self._config.dimensions)
+    def _study(self, name: str) -> int:
         if name not in self._studies:
             self._studies[name] = self._storage.create_new_study([StudyDirection.MINIMIZE], name)
         return self._studies[name]
@@ -150,25 +172,27 @@ def _check_last_line(path: Path) -> None:
 
 
 def _reconcile(journal: Journal, records: Sequence[Record]) -> bool:
-    """Bring the journal into agreement; False if it holds results that the records do not."""
+    """Bring the journal into agreement; False if it holds results that the records do not, or elsewhere."""
     recorded = {record.trial_id: record for record in records}
     trials = journal.trials()
-    complete = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     known: set[str] = set()
-    for trial in complete:
-        trial_id = _trial_id(trial)
-        if trial_id not in recorded or trial_id in known or trial.value != objective(recorded[trial_id]):
-            return False
-        known.add(trial_id)
-    for trial in trials:
-        if trial.state.is_finished():
+    for kept in trials:
+        if kept.trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
             continue
-        trial_id = _trial_id(trial)
-        if trial.state == TrialState.RUNNING and trial_id in recorded and trial_id not in known:
-            journal.settle(trial._trial_id, recorded[trial_id])
-            known.add(trial_id)
+        record = recorded.get(kept.trial_id)
+        if record is None or kept.trial_id in known or kept.trial.value != _loss(record):
+            return False
+        if kept.study != journal.study_of(record):  # the sweep is by now about further dimensions
+            return False
+        known.add(kept.trial_id)
+    for kept in trials:
+        if kept.trial.state.is_finished():
+            continue
+        if kept.trial.state == TrialState.RUNNING and kept.trial_id in recorded and kept.trial_id not in known:
+            journal.settle(kept.number, recorded[kept.trial_id])
+            known.add(kept.trial_id)
         else:
-            journal.give_up(trial._trial_id)
+            journal.give_up(kept.number)
     for record in records:
         if record.trial_id not in known:
             journal.add(record)
@@ -192,21 +216,28 @@ def _state(record: Record) -> TrialState:
 
 def _intermediate(record: Record) -> dict[int, float]:
     """The loss of a pruned trial at its last step."""
-    return {} if record.pruned_step is None else {record.pruned_step: objective(record)}
+    return {} if record.pruned_step is None else {record.pruned_step: _loss(record)}
 
 
-def _trial_id(trial: FrozenTrial) -> str:
-    return str(trial.user_attrs["trial_id"]) if "trial_id" in trial.user_attrs else ""
+def _loss(record: Record) -> float:
+    """What Optuna is told of a record."""
+    return told(math.inf if record.diverged or record.final_loss is None else record.final_loss)
 
 
-class _View(JournalFileBackend):
+class _View(BaseJournalBackend):
     """The journal file without fsync and without a lock of its own.
 
     The driver's lock is held, and what a power cut takes comes back from the records. Optuna's own lock, a symlink,
     would outlive a kill and hold up the next driver.
     """
 
+    def __init__(self, path: Path) -> None:
+        self._file, self._reader = path, JournalFileBackend(str(path))
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        return self._reader.read_logs(log_number_from)
+
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with open(self._file_path, "ab") as file:  # noqa: PTH123 (a string in Optuna)
+        with self._file.open("ab") as file:
             file.write(lines.encode())

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mutransfer.config import Execution, SweepConfig
 from mutransfer.config.execution import CPU_COHORT
+from mutransfer.config.searches import SEARCHES
 from mutransfer.search.planned import Key, PlannedTrial, plan_trial
-from mutransfer.search.rounds import Observation, Unit, expect, observe, propose
+from mutransfer.search.protocol import Observation, Unit, observe
 from mutransfer.sweep.events import Appended, Asked, Dispatched, Failed, Listener, Revised, Told
 from mutransfer.sweep.executors import Executor, Finished
 from mutransfer.sweep.folder import Failure, ResultFolder, append_failure, explain_write_errors, write_curve
@@ -120,7 +121,7 @@ class Loop:
 
     def refill(self, search: Search) -> None:
         """Make a unit's next round ready."""
-        proposed = propose(search.unit, self.histories)
+        proposed = search.unit.search.propose(search.unit, self.histories)
         search.under_way += len(proposed)
         planned = [plan_trial(self.config, cell, point, self.corpus.fingerprint) for cell, point in proposed]
         if self.halving is None:
@@ -130,8 +131,8 @@ class Loop:
             self.move(planned)
             if planned and search.under_way == 0:  # a kill had left no more to do than to drop them
                 self.refill(search)
-        if search.unit.config.search == "bracket":  # the others knew it from the start
-            self.listener(Revised(expect(search.unit, self.histories)))
+        if SEARCHES[search.unit.config.search].adaptive:  # the others knew it from the start
+            self.listener(Revised(search.unit.search.expect(search.unit, self.histories)))
 
     def dispatch(self, handout: Handout) -> None:
         trials, mode, share, _ = handout

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mutransfer.config import Scale, SweepConfig, TrialConfig
 from mutransfer.search.cost import count_params, counted_flops
 from mutransfer.search.planned import Cell, PlannedTrial, cell_flops, cells, plan_trial
-from mutransfer.search.rounds import check, expect, group_by_cell, propose, units
+from mutransfer.search.protocol import group_by_cell, units
 from mutransfer.search.rungs import part_trained
 from mutransfer.sweep.shapes import asked_mode
 from mutransfer.trials.records import Record
@@ -78,10 +78,10 @@ def estimate(config: SweepConfig, timings: Mapping[Cell, float], slots: int, rec
     rows = []
     histories, searched = group_by_cell(recorded, config), units(config)
     for unit in searched:
-        check(unit)
-    expected = {cell: count for unit in searched for cell, count in expect(unit, histories).items()}
+        unit.search.check(unit)
+    expected = {cell: count for unit in searched for cell, count in unit.search.expect(unit, histories).items()}
     for cell in cells(config):
-        trials, most = expected[cell]
+        trials, most = expected[cell].about, expected[cell].most
         trial = config.trial(cell.arm, cell.scale, config.lrs[0], 0)
         params, flops = _size(trial)
         whole = trials if config.prune == "none" else trials * part_trained(trial.steps)
@@ -107,7 +107,7 @@ def plan_trials(config: SweepConfig, data_fingerprint: str) -> list[PlannedTrial
     return [
         plan_trial(config, cell, point, data_fingerprint)
         for unit in units(config)
-        for cell, point in propose(unit, nothing)
+        for cell, point in unit.search.propose(unit, nothing)
     ]
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from mutransfer.config import DIMENSIONS
 from mutransfer.search.cost import seconds_left
 from mutransfer.search.planned import Cell, Key
-from mutransfer.search.rounds import Expected
+from mutransfer.search.protocol import Expected
 from mutransfer.sweep.events import Appended, Closed, Dispatched, Event, Failed, Listener, Opened, Revised
 from mutransfer.trials.records import Record, trained_part
 

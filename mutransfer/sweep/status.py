@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mutransfer.config import Scale
+from mutransfer.config.searches import SEARCHES
 from mutransfer.search.cost import seconds_left
 from mutransfer.search.planned import Cell, Key, cell_flops, cells
-from mutransfer.search.rounds import Place, find_missing, group_by_cell, units
+from mutransfer.search.protocol import Place, group_by_cell, units
 from mutransfer.search.rungs import part_trained
 from mutransfer.sweep.folder import ResultFolder, read_failures, read_origin
 from mutransfer.sweep.lock import Holder, is_held, read_holder
@@ -64,16 +65,18 @@ def status(path: Path) -> Status:
     command, searches = origin.command, False
     to_run: defaultdict[Cell, set[tuple[Place, int]]] = defaultdict(set)
     # What an earlier bracket would still ask for depends on what a later one has added.
-    adaptive = [sweep for sweep in origin.sweeps if sweep.config.search == "bracket"][:-1]
+    adaptive = [sweep for sweep in origin.sweeps if SEARCHES[sweep.config.search].adaptive][:-1]
     for sweep in (each for each in origin.sweeps if each not in adaptive):
         missing = {
-            cell: trials for unit in units(sweep.config) for cell, trials in find_missing(unit, histories).items()
+            cell: expected.trials
+            for unit in units(sweep.config)
+            for cell, expected in unit.search.expect(unit, histories).items()
         }
         for cell, trials in missing.items():
             to_run[cell] |= trials
         if any(missing.values()):
             command = sweep.command
-            searches |= sweep.config.search == "bracket"
+            searches |= SEARCHES[sweep.config.search].adaptive
     rows = []
     for cell in cells(config):
         if cell in to_run:

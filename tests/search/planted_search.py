@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mutransfer.analysis.curve import Curve
 from mutransfer.config.scale import Scale
-from mutransfer.search.bracket import next_round
-from mutransfer.search.known import Ask, Losses, Task
+from mutransfer.search.bracket_rates import next_round
+from mutransfer.search.bracket_seeds import Ask, Losses, Task
 
 RATES = np.arange(-20.0, 5.0)
 """log2 of the rates that a trial may have: powers of two."""
@@ -34,7 +34,7 @@ class Planted:
 
     def loss(self, ask: Ask) -> float:
         """inf where the trial diverges."""
-        return float(self.losses[self.sizes.index(ask.size), ask.seed, int(ask.log2_lr - RATES[0])])
+        return float(self.losses[self.sizes.index(ask.scale.width or 0), ask.seed, int(ask.log2_lr - RATES[0])])
 
     def curves(self, rates: Sequence[float], seeds: int) -> list[Curve]:
         """A grid."""
@@ -68,11 +68,11 @@ def plant(
     return Planted(sizes, optima, float(centred @ optima / (centred @ centred)), losses)
 
 
-def play(planted: Planted, task: Task) -> dict[int, Losses]:
+def play(planted: Planted, task: Task) -> dict[Scale, Losses]:
     """A whole search: the losses of all that it asked for."""
-    seen: dict[int, dict[tuple[float, int], float]] = {}
+    seen: dict[Scale, dict[tuple[float, int], float]] = {}
     while asked := next_round(task, seen):
         for ask in asked:
-            assert (ask.log2_lr, ask.seed) not in seen.setdefault(ask.size, {})
-            seen[ask.size][ask.log2_lr, ask.seed] = planted.loss(ask)
+            assert (ask.log2_lr, ask.seed) not in seen.setdefault(ask.scale, {})
+            seen[ask.scale][ask.log2_lr, ask.seed] = planted.loss(ask)
     return dict(seen)

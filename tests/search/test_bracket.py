@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from sweep.fake_training import FakeTrain
 from sweep.fakes import assert_journal_agrees, measured, small, sweep
 
-from mutransfer.analysis.line import slope
+from mutransfer.analysis.line import slope, slopes
 from mutransfer.analysis.optimum import optima
 from mutransfer.cli import main
 from mutransfer.config import Scale, SweepConfig
-from mutransfer.search.bracket import next_round
-from mutransfer.search.bracketing import look_back
-from mutransfer.search.known import Ask, Losses, Task, curve_of, spent, standard_error
+from mutransfer.search.bracket import SEARCH, look_back
+from mutransfer.search.bracket_rates import next_round
+from mutransfer.search.bracket_seeds import Ask, Losses, Task, curve_of, spent, standard_error
 from mutransfer.search.planned import cell_flops, cells
-from mutransfer.search.rounds import DIVERGED_LOSS, Observation, Unit, expect, propose, units
+from mutransfer.search.protocol import Observation, Unit, units
 from mutransfer.sweep.plan import estimate
 from mutransfer.sweep.progress import PlainLines
 from mutransfer.sweep.status import status
@@ -35,19 +35,20 @@ from mutransfer.trials import records
 from .planted_search import COSTS, GRID, Planted, plant, play
 
 WIDTHS = (32, 64, 128, 256)
-TASK = Task(WIDTHS, COSTS, -12.0, -3.0, 0.05, 8.0)
+SCALES = tuple(map(Scale, WIDTHS))
+TASK = Task(SCALES, COSTS, -12.0, -3.0, 0.05, 8.0)
 LRS = tuple(2.0**exponent for exponent in range(-11, -3))
 
 
-def found(seen: dict[int, Losses]) -> dict[int, Any]:
+def found(seen: dict[Scale, Losses]) -> dict[int | None, Any]:
     return {each.scale.width: each for each in optima([curve_of(size, seen[size]) for size in sorted(seen)])}
 
 
-def run(task: Task, loss: Any) -> dict[int, dict[tuple[float, int], float]]:
-    seen: dict[int, dict[tuple[float, int], float]] = {}
+def run(task: Task, loss: Any) -> dict[Scale, dict[tuple[float, int], float]]:
+    seen: dict[Scale, dict[tuple[float, int], float]] = {}
     while asked := next_round(task, seen):
         for ask in asked:
-            seen.setdefault(ask.size, {})[ask.log2_lr, ask.seed] = loss(ask)
+            seen.setdefault(ask.scale, {})[ask.log2_lr, ask.seed] = loss(ask)
     return seen
 
 
@@ -55,8 +56,8 @@ def parabola(optima: dict[int, float]) -> Any:
     """With a little noise of each trial's own."""
 
     def loss(ask: Ask) -> float:
-        z = ask.log2_lr - optima[ask.size]
-        own = random.Random(f"{ask.size} {ask.log2_lr} {ask.seed}").gauss(0, 0.003)
+        z = ask.log2_lr - optima[ask.scale.width]
+        own = random.Random(f"{ask.scale.width} {ask.log2_lr} {ask.seed}").gauss(0, 0.003)
         return math.inf if z > 3.5 else 2.3 + 0.025 * z**2 + 0.02 * ask.seed + own
 
     return loss
@@ -73,19 +74,19 @@ def test_it_finds_optima_that_stand_still_and_that_move(slope_: float) -> None:
     assert se is not None
     assert se <= TASK.target_se
     assert spent(TASK, seen) <= TASK.budget
-    assert len(seen[256]) < len(seen[32])
+    assert len(seen[Scale(256)]) < len(seen[Scale(32)])
 
 
 @pytest.mark.parametrize("jump", [-3.0, 3.0])
 def test_a_neighbour_is_where_it_starts_and_no_assumption(jump: float) -> None:
     true = {32: -7.3, 64: -7.3, 128: -7.3 + jump, 256: -7.3}
-    task = Task(WIDTHS, COSTS, -16.0, 0.0, 0.05, 12.0)
+    task = Task(SCALES, COSTS, -16.0, 0.0, 0.05, 12.0)
     for size, optimum in found(run(task, parabola(true))).items():
         assert optimum.log2_lr == pytest.approx(true[size], abs=0.4)
 
 
 def test_no_rate_lies_beyond_the_range_and_what_does_is_censored() -> None:
-    task = Task(WIDTHS, COSTS, -8.0, -5.0, 0.05, 8.0)
+    task = Task(SCALES, COSTS, -8.0, -5.0, 0.05, 8.0)
     seen = run(task, parabola(dict.fromkeys(WIDTHS, -11.0)))
     assert all(-8 <= rate <= -5 for losses in seen.values() for rate, _ in losses)
     assert {optimum.status for optimum in found(seen).values()} == {"censored_low"}
@@ -120,9 +121,9 @@ def test_where_everything_diverges_it_ends() -> None:
 
 def test_a_budget_is_never_passed_and_more_of_it_goes_on_from_what_there_is() -> None:
     planted = plant(np.random.default_rng(3), "symmetric", 0.0, 2.0)
-    before: dict[int, Losses] = {}
+    before: dict[Scale, Losses] = {}
     for budget in (2.0, 4.0, 6.0, 9.0):
-        task = Task(WIDTHS, COSTS, -12.0, -3.0, 0.001, budget)
+        task = Task(SCALES, COSTS, -12.0, -3.0, 0.001, budget)
         seen = play(planted, task)
         assert spent(task, seen) <= budget + 1e-6
         assert sum(map(len, seen.values())) >= sum(map(len, before.values()))
@@ -130,7 +131,7 @@ def test_a_budget_is_never_passed_and_more_of_it_goes_on_from_what_there_is() ->
 
 
 def test_seeds_are_on_both_sides_of_the_optimum_at_rates_of_the_first_seed() -> None:
-    seen = run(Task(WIDTHS, COSTS, -12.0, -3.0, 0.02, 8.0), parabola(dict.fromkeys(WIDTHS, -7.3)))
+    seen = run(Task(SCALES, COSTS, -12.0, -3.0, 0.02, 8.0), parabola(dict.fromkeys(WIDTHS, -7.3)))
     for losses in seen.values():
         first = {rate for rate, seed in losses if seed == 0}
         for seed in {seed for _, seed in losses} - {0}:
@@ -146,7 +147,7 @@ def test_it_comes_near_a_grid_of_three_times_its_cost() -> None:
         kind = ("symmetric", "skewed_right", "skewed_left", "measured")[number % 4]
         planted = plant(rng, kind, -1.0 * (number // 4 % 2), 1.0, wobble=0.05)
         seen = play(planted, TASK)
-        ours.append(error([curve_of(size, seen[size]) for size in WIDTHS], planted))
+        ours.append(error([curve_of(size, seen[size]) for size in SCALES], planted))
         grid.append(error(planted.curves(GRID, 2), planted))
         cost.append(spent(TASK, seen) / 20)
     assert np.mean(cost) < 0.35
@@ -171,7 +172,7 @@ def observed(proposed: Any, loss: Any) -> list[tuple[tuple[str, int], Observatio
             Observation(
                 point.lr,
                 point.seed,
-                min(loss(Ask(cell.scale.width, math.log2(point.lr), point.seed)), DIVERGED_LOSS),
+                loss(Ask(cell.scale.only(("width",)), math.log2(point.lr), point.seed)),
                 "bracket",
                 point.round,
             ),
@@ -182,7 +183,7 @@ def observed(proposed: Any, loss: Any) -> list[tuple[tuple[str, int], Observatio
 
 def search(one: Unit, loss: Any, histories: Any, order: random.Random | None = None, stop: int = 10**6) -> Any:
     """Run rounds until `stop` trials more are recorded; `order` shuffles the arrivals."""
-    while proposed := propose(one, histories):
+    while proposed := SEARCH.propose(one, histories):
         arrived = observed(proposed, loss)
         if order:
             order.shuffle(arrived)
@@ -214,11 +215,11 @@ def test_any_order_and_any_kills_lead_to_the_same_trials(order: random.Random, s
 def test_a_round_that_is_recorded_in_part_asks_for_the_rest_of_it() -> None:
     one, loss = unit(), parabola(dict.fromkeys(WIDTHS, -7.3))
     histories: Any = defaultdict(list)
-    while proposed := propose(one, histories):
+    while proposed := SEARCH.propose(one, histories):
         kept = observed(proposed, loss)[::2]
         for key, seen in kept:
             histories[key].append(seen)
-        rest = propose(one, histories)
+        rest = SEARCH.propose(one, histories)
         assert [point for _, point in rest] == [point for _, point in proposed[1::2]] or len(proposed) == 1
         for key, seen in observed(proposed, loss)[1::2]:
             histories[key].append(seen)
@@ -248,8 +249,8 @@ def test_it_goes_on_from_a_grid() -> None:
     histories: Any = defaultdict(list)
     for width in WIDTHS[:3]:
         for lr in (0.001, 0.003, 0.009, 0.03):
-            value = loss(Ask(width, math.log2(lr), 0))
-            histories["mup", at(width)].append(Observation(lr, 0, min(value, DIVERGED_LOSS), "grid", 0))
+            value = loss(Ask(Scale(width), math.log2(lr), 0))
+            histories["mup", at(width)].append(Observation(lr, 0, value, "grid", 0))
     search(unit(budget=12.0), loss, histories)
     for histories_at in histories.values():
         rates = {seen.lr for seen in histories_at}
@@ -338,11 +339,48 @@ def test_it_works_along_every_axis(tmp_path: Path, axis: str, sizes: tuple[int, 
     assert sweep(config, FakeTrain(os.devnull)).ran == 0
 
 
+LADDER = tuple(Scale(width, steps=steps) for width, steps in ((32, 100), (64, 100), (32, 400), (64, 400), (128, 400)))
+OVER_TWO = Task(LADDER, (1.0, 2.0, 4.0, 8.0, 30.0), -16.0, -2.0, 0.08, 40.0, ("width", "steps"))
+
+
+@pytest.mark.parametrize(("by_width", "by_steps"), [(0.0, 0.0), (-1.0, 0.5), (0.5, -1.0)])
+def test_over_two_dimensions_each_partial_slope_is_told(by_width: float, by_steps: float) -> None:
+    """A ladder: a new scale starts where the nearest, or the plane through those there are, points to."""
+    true = {each: -8 + by_width * (each.log2("width") - 6) + by_steps * (each.log2("steps") - 8) for each in LADDER}
+
+    def loss(ask: Ask) -> float:
+        own = random.Random(f"{ask}").gauss(0, 0.003)
+        return 2.3 + 0.025 * (ask.log2_lr - true[ask.scale]) ** 2 + 0.02 * ask.seed + own
+
+    seen = run(OVER_TWO, loss)
+    known = slopes(optima([curve_of(scale, seen[scale]) for scale in sorted(seen)]), OVER_TWO.dimensions)
+    assert known["width"].value == pytest.approx(by_width, abs=0.25)
+    assert known["steps"].value == pytest.approx(by_steps, abs=0.25)
+    se = standard_error(OVER_TWO, seen)
+    assert se == max(math.sqrt(each.variance) for each in known.values())
+    assert se <= OVER_TWO.target_se
+    assert spent(OVER_TWO, seen) <= OVER_TWO.budget
+    # the last scale begins beside its optimum, which lies up to 2.5 octaves from any before it
+    first = list(seen[LADDER[-1]])[:3]
+    assert min(abs(rate - true[LADDER[-1]]) for rate, _ in first) <= 1
+
+
+def test_a_sweep_by_bracket_over_two_dimensions(tmp_path: Path) -> None:
+    config = small(tmp_path, search="bracket", widths=(32, 64), batch_sizes=(4, 8), lrs=LRS, target_se=0.5, budget=12.0)
+    found = sweep(config, FakeTrain(os.devnull))
+    assert "the least sure slope" in found.searched[0].sentence
+    assert {record.scale for record in records.read(tmp_path / "records.jsonl")} == {
+        config.whole(scale) for scale in config.scales
+    }
+    assert sweep(config, FakeTrain(os.devnull)).ran == 0
+    assert_journal_agrees(tmp_path)
+
+
 def test_what_is_expected_ends_at_nothing() -> None:
     one, loss = unit(), parabola(dict.fromkeys(WIDTHS, -7.3))
-    fresh = expect(one, defaultdict(list))
+    fresh = SEARCH.expect(one, defaultdict(list))
     assert all(0 < count.about <= count.most for count in fresh.values())
-    assert set(expect(one, search(one, loss, defaultdict(list))).values()) == {(0, 0)}
+    assert set(SEARCH.expect(one, search(one, loss, defaultdict(list))).values()) == {(frozenset(), 0)}
 
 
 def test_a_begun_search_takes_about_as_many_trials_as_expected() -> None:
@@ -354,12 +392,12 @@ def test_a_begun_search_takes_about_as_many_trials_as_expected() -> None:
             grid = [(width, lr) for width in config.widths for lr in LRS if after_grid]
             histories: Any = defaultdict(list)
             for width, lr in grid:
-                loss = min(planted.loss(Ask(width, math.log2(lr), 0)), DIVERGED_LOSS)
+                loss = planted.loss(Ask(Scale(width), math.log2(lr), 0))
                 histories["mup", at(width)].append(Observation(lr, 0, loss, "grid", 0))
             (begun,), (whole,) = units(config), units(replace(config, **further))
             search(begun, planted.loss, histories)
             before = sum(map(len, histories.values()))
-            expected += sum(count.about for count in expect(whole, histories).values())
+            expected += sum(count.about for count in SEARCH.expect(whole, histories).values())
             ran += sum(map(len, search(whole, planted.loss, histories).values())) - before
     assert expected == pytest.approx(ran, rel=0.4)
 
@@ -369,9 +407,9 @@ def test_a_surer_slope_is_expected_to_take_more() -> None:
     nothing: Any = defaultdict(list)
 
     def about(**changes: Any) -> int:
-        return sum(count.about for count in expect(unit(**changes), nothing).values())
+        return sum(count.about for count in SEARCH.expect(unit(**changes), nothing).values())
 
     assert about(target_se=0.2) == about() < about(target_se=0.02, budget=100.0)
     one = unit(target_se=0.01)
-    cost = sum(count.about * cell_flops(one.config, cell) for cell, count in expect(one, nothing).items())
+    cost = sum(count.about * cell_flops(one.config, cell) for cell, count in SEARCH.expect(one, nothing).items())
     assert cost <= one.config.budget * sum(cell_flops(one.config, cell) for cell in one.cells)

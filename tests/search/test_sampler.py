@@ -61,8 +61,8 @@ def test_rounds_that_are_asked_at_once_are_those_of_one_after_another() -> None:
     space = {"lr": optuna.distributions.FloatDistribution(LOW, HIGH, log=True)}
     done = 0
     while done < 12:
-        number = alone.trials[done].system_attrs["bracket:round"]
-        size = sum(trial.system_attrs["bracket:round"] == number for trial in alone.trials)
+        number = alone.user_attrs[f"bracket:round:{done}"]
+        size = sum(each == number for each in alone.user_attrs.values())
         asked = [together.ask(space) for _ in range(size)]
         for trial in reversed(asked):
             together.tell(trial, loss(trial.params["lr"], trial.number))

@@ -10,9 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mutransfer.config import SweepConfig
+from mutransfer.config.searches import ROUND
+from mutransfer.search.listed import find_missing
+from mutransfer.search.listed import propose_settings as propose
 from mutransfer.search.planned import Point
-from mutransfer.search.rounds import DIVERGED_LOSS, ROUND, Observation, find_missing_rates
-from mutransfer.search.rounds import propose_rates as propose
+from mutransfer.search.protocol import Observation
 
 STUDY = "mup/width=64"
 
@@ -97,7 +99,7 @@ def test_tpe_learns_from_the_rounds_before() -> None:
 def test_the_order_of_arrival_does_not_matter_even_among_equals() -> None:
     sweep = config("tpe", seeds=1)
     rates = [2.0 ** -(e / 8) for e in range(16, 96)]
-    seen = [Observation(lr, 0, DIVERGED_LOSS if lr > 2**-9 else 2.0, "tpe", 0) for lr in rates]
+    seen = [Observation(lr, 0, math.inf if lr > 2**-9 else 2.0, "tpe", 0) for lr in rates]
     proposals = propose(sweep, STUDY, seen)
     for number in range(5):
         random.Random(number).shuffle(seen)
@@ -122,12 +124,12 @@ def test_tpe_learns_from_a_grid_that_was_there_before() -> None:
 def test_the_count_of_what_is_missing_is_what_is_then_proposed(search: str) -> None:
     sweep = config(search, 10)
     seen: list[Observation] = []
-    total = len(find_missing_rates(sweep, seen))
+    total = len(find_missing(sweep, seen))
     while points := propose(sweep, STUDY, seen):
-        assert len(find_missing_rates(sweep, seen)) == total - len(seen)
+        assert len(find_missing(sweep, seen)) == total - len(seen)
         seen += observed(points, search)
     assert len(seen) == total
-    assert len(find_missing_rates(sweep, seen)) == 0
+    assert len(find_missing(sweep, seen)) == 0
 
 
 @pytest.mark.parametrize("search", ["random", "tpe"])

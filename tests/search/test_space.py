@@ -16,11 +16,13 @@ from sweep.fake_training import FakeTrain
 from sweep.fakes import assert_journal_agrees, calls, measured, small, sweep, told
 
 from mutransfer.config import Arm, Range, Scale, SweepConfig, flat_trial
+from mutransfer.config.searches import ROUND
 from mutransfer.search import sampling
-from mutransfer.search.importance import FEWEST, importances
+from mutransfer.search.listed import STARTUP, find_missing
+from mutransfer.search.listed import propose_settings as propose
 from mutransfer.search.planned import Point
-from mutransfer.search.rounds import DIVERGED_LOSS, ROUND, STARTUP, Observation, find_missing_rates
-from mutransfer.search.rounds import propose_rates as propose
+from mutransfer.search.protocol import Observation
+from mutransfer.search.sampling import FEWEST, importances
 from mutransfer.sweep.events import Appended, Event
 from mutransfer.sweep.status import status
 from mutransfer.trials import records
@@ -113,14 +115,14 @@ def test_a_gaussian_process_is_not_blinded_by_divergence() -> None:
     """Half the settings diverge: among the others it still finds the optimum."""
 
     def half(point: Point) -> float:
-        return DIVERGED_LOSS if math.log2(point.lr) > -5 else loss(point)
+        return math.inf if math.log2(point.lr) > -5 else loss(point)
 
     for study in ("one", "two"):
         seen = play(config("gp", 28), random.Random(0), study=study, of=half)
         best = min(seen, key=lambda each: each.loss)
         assert best.loss < 2.03
         late = [each for each in seen if each.round >= STARTUP + 2]
-        assert sum(each.loss == DIVERGED_LOSS for each in late) <= len(late) / 3
+        assert sum(each.loss == math.inf for each in late) <= len(late) / 3
 
 
 @pytest.mark.parametrize("search", SEARCHES)
@@ -128,14 +130,14 @@ def test_the_count_of_what_is_missing_is_what_is_then_proposed(search: str) -> N
     searched = config(search, 14)
     seen: list[Observation] = []
     while points := propose(searched, STUDY, seen):
-        assert len(find_missing_rates(searched, seen)) == 14 - len(seen)
+        assert len(find_missing(searched, seen)) == 14 - len(seen)
         seen += observed(points, search)
-    assert not find_missing_rates(searched, seen)
+    assert not find_missing(searched, seen)
 
 
 def test_two_settings_of_one_rate_are_two() -> None:
     one, other = Observation(0.01, 0, 3.0, "tpe", 0, (1.0, 0.9)), Observation(0.01, 0, 2.0, "tpe", 0, (2.0, 0.9))
-    missing = find_missing_rates(config("tpe", 4), [one, other])
+    missing = find_missing(config("tpe", 4), [one, other])
     assert len(missing) == 2
 
 
@@ -209,7 +211,7 @@ def test_more_trials_and_seeds_extend_and_another_space_is_refused(tmp_path: Pat
 
 
 def settings_of(seen: list[Observation]) -> pd.DataFrame:
-    rows = [("mup", *each.values, each.loss, 1, int(each.loss == DIVERGED_LOSS)) for each in seen]
+    rows = [("mup", *each.values, each.loss, 1, int(each.loss == math.inf)) for each in seen]
     columns = ["arm", "lr", *(each.name for each in SPACE), "loss", "seeds", "diverged"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -22,7 +22,7 @@ from mutransfer.cli import main
 from mutransfer.config import Range
 from mutransfer.experiment import load_experiment
 from mutransfer.report.settings import best_table, slices, slices_data
-from mutransfer.search.importance import importances
+from mutransfer.search.sampling import importances
 from mutransfer.study.result import read_result
 from mutransfer.study.search_result import SearchResult, is_search, read_search, write_search
 from mutransfer.terminal import print_search

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mutransfer.config import DIMENSIONS, Arm, Scale, SweepConfig, sweep_from_json, to_json, validate
-from mutransfer.search.rounds import find_missing_rates
+from mutransfer.search.listed import find_missing
 from mutransfer.study.advice import advise
 from mutransfer.study.result import read_result
 from mutransfer.trials import records
@@ -100,7 +100,7 @@ def test_an_arm_trains_what_it_changes_and_nothing_else(tmp_path: Path) -> None:
 
 def test_every_arm_has_its_own_rates_and_its_own_line(tmp_path: Path) -> None:
     config = small(tmp_path, variants=VARIANTS)
-    assert len(find_missing_rates(config.for_arm(VARIANTS[0]), ())) == 2 * config.seeds
+    assert len(find_missing(config.for_arm(VARIANTS[0]), ())) == 2 * config.seeds
     sweep(config, FakeTrain(os.devnull))
     recorded = records.read(tmp_path / "records.jsonl")
     rates = {record.lr for record in recorded if record.arm == "mup with qk_norm"}

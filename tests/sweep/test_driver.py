@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from mutransfer.config import Scale
-from mutransfer.search.rounds import DIVERGED_LOSS
+from mutransfer.search.sampling import PENALTY
 from mutransfer.sweep import events, executors
 from mutransfer.sweep.driver import run_sweep
 from mutransfer.sweep.loop import HOPELESS, TrialsFailedError
@@ -98,7 +98,7 @@ def test_a_diverged_trial_is_a_finite_row(out: Path, train: FakeTrain) -> None:
     assert outcome.diverged == 1
     assert record.final_loss is None
     assert record.diverged_step == 7
-    assert told(out)[0][record.trial_id] == DIVERGED_LOSS
+    assert told(out)[0][record.trial_id] == PENALTY
 
 
 def test_running_again_runs_nothing(out: Path, train: FakeTrain) -> None:

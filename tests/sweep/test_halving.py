@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 import os
 import random
 import signal
@@ -17,9 +18,11 @@ from typing import Any
 import pytest
 
 from mutransfer.config import Scale, SweepConfig
+from mutransfer.config.searches import ROUND
 from mutransfer.data import Corpus
+from mutransfer.search.listed import _seed_means
 from mutransfer.search.planned import cells
-from mutransfer.search.rounds import DIVERGED_LOSS, ROUND, Observation, _seed_means
+from mutransfer.search.protocol import Observation
 from mutransfer.search.rungs import part_trained
 from mutransfer.sweep.driver import run_sweep
 from mutransfer.sweep.events import Appended, Event
@@ -353,14 +356,14 @@ def test_the_sampler_is_told_nothing_better_of_a_dropped_setting_than_of_what_ou
         seen(0.3, 2.0, 10),
         seen(0.4, 5.0, 10),
         seen(0.5, 2.5, None, 1),
-        seen(0.5, DIVERGED_LOSS, None, 1, 1),  # no survivor
+        seen(0.5, math.inf, None, 1, 1),  # no survivor
         seen(0.6, 2.2, 20, 1),
         seen(0.7, 2.1, 10, 1),
         seen(0.8, 1.0, None, 2),
     ]
     for number in range(5):
         told = {values[0]: loss for values, loss in _seed_means(random.Random(number).sample(history, len(history)))}
-        diverged = (2.5 + DIVERGED_LOSS) / 2
+        diverged = math.inf
         assert told == {0.1: 3.0, 0.2: 3.0, 0.3: 3.0, 0.4: 5.0, 0.5: diverged, 0.6: 2.2, 0.7: 2.2, 0.8: 1.0}
 
 
