@@ -96,7 +96,7 @@ def _fits(console: Console, table: Table) -> bool:
 def _lines(result: Result | ForeignResult) -> Iterator[str]:
     """What a result says in words; of more than MOST_PAIRS differences, where to find them."""
     from mutransfer.analysis.verdict import INCONCLUSIVE
-    from mutransfer.report.commands import settling_step
+    from mutransfer.report.commands import settling_flags, settling_step
 
     analysis, page, config = result.analysis, result.folder / "report.html", to_json(result.config)
     for arm in analysis.arms:
@@ -104,7 +104,7 @@ def _lines(result: Result | ForeignResult) -> Iterator[str]:
         if arm.verdict == INCONCLUSIVE and arm.reason not in arm.sentence:
             yield f"  {arm.reason}"
         for plan in arm.settling:
-            step = settling_step(arm.arm, plan.what, plan.flags, result.command, config)
+            step = settling_step(arm.arm, plan.what, settling_flags(plan), result.command, config)
             yield f"  to settle it: {step.what}"
             if step.command:
                 yield f"    {step.command}"

@@ -148,7 +148,7 @@ def test_what_is_weakened_is_not_passed_and_what_would_settle_it_is_said(control
     assert found.verdict != "transfers", found.sentence
     assert found.transfer_slope is not None
     assert found.transfer_slope.estimate < controls.arm("mup").transfer_slope.estimate  # type: ignore[union-attr]
-    assert found.verdict == "does_not_transfer" or found.settling[0].flags
+    assert found.verdict == "does_not_transfer" or found.settling[0].adds
 
 
 @pytest.mark.slow

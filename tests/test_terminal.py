@@ -17,6 +17,7 @@ from mutransfer.analysis import Settling
 from mutransfer.arguments import read_sweep
 from mutransfer.cli import main
 from mutransfer.config import Arm
+from mutransfer.report.commands import settling_flags
 from mutransfer.study.confirm import confirm, plan_confirmation
 from mutransfer.study.result import read_result
 from mutransfer.terminal import print_result
@@ -176,4 +177,5 @@ def test_rates_of_an_arms_own_are_set_in_its_file(tmp_path: Path, capsys: pytest
 
 
 def told_rates(plan: Settling) -> str:
-    return plan.flags[plan.flags.index("--lrs") + 1]
+    flags = settling_flags(plan)
+    return flags[flags.index("--lrs") + 1]

@@ -6,9 +6,9 @@ added, or one that has no optimum yet, is put on the line and is as sure as the 
 the slope to come is likely to decide (assurance.py), the estimate of now being what it is.
 Costs are those of one arm; the command runs its others too.
 
-A search draws its further rates from the whole of a wider range: so many that it is as dense there as before. A
-bracket decides itself which trials it needs: it is told the standard error of the slope to reach. How many it takes is
-a guess here; where the sweep is known, sweep/settling.py has the search's own count, and gives it a budget.
+Further rates that are drawn are drawn from the whole of a wider range: so many that they are as dense there as before.
+An adaptive search decides itself which trials it needs: it is told the standard error of the slope to reach. How many
+it takes is a guess here; where the sweep is known, study/settling.py has the search's own count, and a budget for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mutransfer.analysis.assurance import assurance
 from mutransfer.analysis.interval import Estimate
 from mutransfer.analysis.line import slope_weights, weights_along
 from mutransfer.analysis.optimum import CENSORED_HIGH, CENSORED_LOW, TOO_FEW, Optimum
-from mutransfer.analysis.study import BRACKET, Study, study_of
+from mutransfer.analysis.study import Study, study_of
 from mutransfer.config.scale import DIMENSIONS
 from mutransfer.trials.table import Trials
 
@@ -45,31 +45,41 @@ COST_POWER = {"width": 2.0, "depth": 1.0, "batch_size": 1.0, "steps": 1.0, "para
 
 @dataclass(frozen=True)
 class Settling:
-    """One plan. `seeds`, `sizes` and `lrs` (of a search, the two ends) are those of the whole sweep then, None where
-    they stay; `trials` and `flops` are what it adds to this arm (None: not known); `flags` go behind the sweep's
-    command."""
+    """One plan: what the whole sweep has then, None where it stays. `trials` and `flops` are what it adds to this arm
+    (flops None: not known)."""
 
     what: str
-    seeds: int | None
-    sizes: tuple[float, ...] | None
-    lrs: tuple[float, ...] | None
-    trials: int
-    flops: float | None
-    flags: tuple[str, ...]
+    """All of it in words."""
+    seeds: int | None = None
+    dimension: str | None = None
+    sizes: tuple[float, ...] | None = None
+    """Along that dimension."""
+    lrs: tuple[float, ...] | None = None
+    """Of rates that are drawn, the two ends of their range."""
+    trials: int = 0
+    flops: float | None = None
     chance: float | None = None
     """Probability that it decides; None where there is no slope yet to tell it from."""
     target_se: float | None = None
-    """The standard error of the slope that a bracket is told to reach; None where it stays."""
+    """The standard error of the slope that an adaptive search is told to reach."""
+    budget: float | None = None
+    """What an adaptive search may spend, in trials at every size."""
+    search: str | None = None
+    """The name of what is to place the trials, as the table has it."""
+    n_trials: int | None = None
+    """Of rates that are drawn, how many."""
+    adaptive: bool = False
+    """Whether it is for an adaptive search, of whose trials this is a guess."""
 
     @property
-    def searched(self) -> bool:
-        """Whether it is for a bracket, of whose trials this is a guess."""
-        return BRACKET in self.flags
+    def adds(self) -> bool:
+        """Whether there is anything to do."""
+        return any(each is not None for each in (self.seeds, self.sizes, self.lrs, self.target_se))
 
     @property
     def cost(self) -> str:
         """What it adds to the arm, in words."""
-        return f"{'about ' * self.searched}{self.trials} more trials"
+        return f"{'about ' * self.adaptive}{self.trials} more trials"
 
 
 @dataclass(frozen=True)
@@ -245,31 +255,35 @@ def _offer(study: Study, plan: _Plan, why: str, chance: float | None = None) -> 
     )
     lrs = _rates(study, plan) if plan.lower or plan.higher else None
     n_trials = study.rates + _more(study, plan) if study.drawn and not study.adaptive else None
-    changes, flags, target = [], list[str](), None
+    changes, target = [], None
     if seeds is not None and study.adaptive:
         # Rounded up to what the plan is sure to reach, if it goes as expected.
         target = math.ceil(1e3 * math.sqrt(_then(study, plan).variance)) / 1e3
         changes.append(f"a standard error of {target:g} of the slope")
-        flags += ["--target-se", f"{target:g}"]
     elif seeds is not None:
         changes.append(f"{seeds} seeds in place of {study.seeds}")
-        flags += ["--seeds", str(seeds)]
     if sizes is not None:
-        added = " and ".join(map(_size, plan.added))
+        added = " and ".join(f"{size:.15g}" for size in plan.added)
         changes.append(f"{word if len(plan.added) == 1 else names.words} {added} as well")
-        flags += [f"--{names.sizes.replace('_', '-')}", *map(_size, sizes)]
     if lrs is not None:
         drawn = "" if n_trials is None else f"{n_trials} "
         changes.append(f"{drawn}rates from 2^{math.log2(lrs[0]):.4g} to 2^{math.log2(lrs[-1]):.4g}")
-        flags += ["--lrs", *_words(lrs)]
     if not changes:
-        return Settling(why, None, None, None, 0, None, ())
-    if n_trials is not None:
-        flags += ["--search", study.search, "--n-trials", str(n_trials)]
-    else:
-        flags += ["--search", study.search]
-    seeds = None if study.adaptive else seeds
-    found = Settling("", seeds, sizes, lrs, trials, flops or None, tuple(flags), chance, target)
+        return Settling(why)
+    found = Settling(
+        what="",
+        seeds=None if study.adaptive else seeds,
+        dimension=None if sizes is None else study.axis,
+        sizes=sizes,
+        lrs=lrs,
+        trials=trials,
+        flops=flops or None,
+        chance=chance,
+        target_se=target,
+        search=study.search or None,
+        n_trials=n_trials,
+        adaptive=study.adaptive,
+    )
     return replace(found, what=f"{', '.join(changes)} ({found.cost}): {why}")
 
 
@@ -281,19 +295,3 @@ def _rates(study: Study, plan: _Plan) -> tuple[float, ...]:
         return 2.0 ** math.floor(low), 2.0 ** math.ceil(high)
     below = [lrs[0] / factor**power for power in range(plan.lower, 0, -1)]
     return (*below, *lrs, *(lrs[-1] * factor**power for power in range(1, plan.higher + 1)))
-
-
-def _words(lrs: Sequence[float]) -> list[str]:
-    """As the command line takes them: a range where they are all powers of two between two, or each."""
-    exponents = [math.log2(lr) for lr in lrs]
-    low, high = exponents[0], exponents[-1]
-    if low % 1 == 0 and exponents == [low + octave for octave in range(len(lrs))]:
-        return [f"2^{low:g}..2^{high:g}"]
-    return [
-        f"2^{exponent:g}" if 2.0 ** float(f"{exponent:g}") == lr else repr(lr)
-        for exponent, lr in zip(exponents, lrs, strict=True)
-    ]
-
-
-def _size(size: float) -> str:
-    return f"{size:.15g}"

@@ -13,15 +13,11 @@ import pandas as pd
 from mutransfer.analysis.line import located
 from mutransfer.analysis.optimum import Optimum
 from mutransfer.analysis.pooled import Located
-from mutransfer.config.searches import SEARCHES
-from mutransfer.trials.table import Trials
+from mutransfer.trials.table import ADAPTIVE, DRAWN, GIVEN, Trials
 
-GRID = next(name for name, kind in SEARCHES.items() if not kind.drawn)
-"""The search that takes the rates it is given; the others draw them."""
-BRACKET = next(name for name, kind in SEARCHES.items() if kind.adaptive)
-"""The search that repeats seeds until the slope is known as well as wanted."""
-BRACKET_SEEDS = 2
-"""Its trials count as so many seeds in a plan, which may have more of them: it runs others at every rate."""
+ADAPTIVE_SEEDS = 2
+"""The trials of an adaptive search count as so many seeds in a plan, which may have more of them: it runs others at
+every rate."""
 FEWEST_OPTIMA = 2
 """Fewest that have a slope."""
 
@@ -47,6 +43,9 @@ class Study:
     lrs: Sequence[float]
     """Ascending, of all sizes."""
     search: str
+    """The name of what placed the trials; empty where the table does not say."""
+    placement: str
+    """How it did."""
     diverged: bool
     """Whether any trial did."""
     tolerance: float
@@ -60,12 +59,12 @@ class Study:
     @property
     def drawn(self) -> bool:
         """Whether a search drew the rates, others at each size."""
-        return self.search != GRID
+        return self.placement != GIVEN
 
     @property
     def adaptive(self) -> bool:
         """Whether the search itself decides on seeds."""
-        return self.search == BRACKET
+        return self.placement == ADAPTIVE
 
     @property
     def rates(self) -> int:
@@ -82,13 +81,15 @@ class Study:
 
 
 def study_of(optima: Sequence[Optimum], table: Trials, tolerance: float, axis: str) -> Study:
-    """The study of an arm, along the one dimension that varies in it. Of trials of several searches it is
-    about those of the last in SEARCHES; a bracket goes on from those of any search."""
-    trials = table.frame
-    recorded = set(trials["search"]) if "search" in trials.columns else set()
-    searches = [search for search in SEARCHES if search != GRID and search in recorded]
-    if searches and searches[-1] != BRACKET:
-        trials = trials[trials["search"] == searches[-1]]
+    """The study of an arm, along the one dimension that varies in it. An adaptive search goes on from the trials of any
+    other; of several that draw rates it is about the one with the most trials."""
+    trials, placement, search = table.frame, GIVEN, ""
+    for kind in (DRAWN, ADAPTIVE) if table.has("placement") else ():
+        placement = kind if (trials["placement"] == kind).any() else placement
+    if table.has("search", "placement"):
+        named = trials.loc[trials["placement"] == placement, "search"]
+        search = str(named.mode().iloc[0]) if len(named) else search
+        trials = trials[trials["search"] == search] if placement == DRAWN else trials
     interior = [optimum for optimum in optima if optimum.interior]
     return Study(
         optima=optima,
@@ -99,9 +100,10 @@ def study_of(optima: Sequence[Optimum], table: Trials, tolerance: float, axis: s
             for each in [trials[trials[axis] == scale[axis]]]
             if len(each)
         },
-        seeds=BRACKET_SEEDS if searches[-1:] == [BRACKET] else int(trials["seed"].nunique()),
+        seeds=ADAPTIVE_SEEDS if placement == ADAPTIVE else int(trials["seed"].nunique()),
         lrs=sorted(float(lr) for lr in trials["lr"].unique()),
-        search=searches[-1] if searches else GRID,
+        search=search,
+        placement=placement,
         diverged=bool(trials["diverged"].any()),
         tolerance=tolerance,
         axis=axis,

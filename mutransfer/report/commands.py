@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mutransfer.analysis import Analysis
-from mutransfer.config.scale import Scale
+from mutransfer.analysis import Analysis, Settling
+from mutransfer.config.scale import DIMENSIONS, Scale
 from mutransfer.config.searches import SEARCHES
 
 
@@ -25,6 +26,41 @@ def confirm_command(analysis: Analysis, folder: str, arm: str, scale: Scale) -> 
     for name in analysis.dimensions:
         words += [f"--{name.replace('_', '-')}", f"{scale[name]:.15g}"]
     return shlex.join([*words, *(["--arm", arm] if len(analysis.arms) > 1 else [])])
+
+
+def settling_flags(plan: Settling) -> tuple[str, ...]:
+    """The options that a plan adds to the command of its sweep; none where there is nothing to do."""
+    if not plan.adds:
+        return ()
+    flags: list[str] = []
+    if plan.target_se is not None:
+        flags += ["--target-se", f"{plan.target_se:g}"]
+    if plan.seeds is not None:
+        flags += ["--seeds", str(plan.seeds)]
+    if plan.sizes is not None and plan.dimension is not None:
+        name = DIMENSIONS[plan.dimension].sizes.replace("_", "-")
+        flags += [f"--{name}", *(f"{size:.15g}" for size in plan.sizes)]
+    if plan.lrs is not None:
+        flags += ["--lrs", *_lrs(plan.lrs)]
+    if plan.search is not None:
+        flags += ["--search", plan.search]
+    if plan.n_trials is not None:
+        flags += ["--n-trials", str(plan.n_trials)]
+    if plan.budget is not None:
+        flags += ["--budget", f"{plan.budget:g}"]
+    return tuple(flags)
+
+
+def _lrs(lrs: Sequence[float]) -> list[str]:
+    """As the command line takes them: a range where they are all powers of two between two, or each."""
+    exponents = [math.log2(lr) for lr in lrs]
+    low, high = exponents[0], exponents[-1]
+    if low % 1 == 0 and exponents == [low + octave for octave in range(len(lrs))]:
+        return [f"2^{low:g}..2^{high:g}"]
+    return [
+        f"2^{exponent:g}" if 2.0 ** float(f"{exponent:g}") == lr else repr(lr)
+        for exponent, lr in zip(exponents, lrs, strict=True)
+    ]
 
 
 def settling_step(arm: str, what: str, flags: Sequence[str], command: str, config: Mapping[str, Any]) -> Step:

@@ -13,6 +13,7 @@ from mutransfer.analysis import Analysis, ArmResult, Interval, Regret, Trials
 from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.analysis.forgiving import WITHIN
 from mutransfer.config.scale import Scale
+from mutransfer.report.commands import settling_flags
 from mutransfer.report.words import size_text, size_words
 
 
@@ -152,7 +153,13 @@ def settling_table(analysis: Analysis) -> pd.DataFrame:
     """What would settle each inconclusive arm: the plan in words, the `flags` behind the sweep's command, and what it
     adds, in trials and FLOPs."""
     rows = [
-        {"arm": result.arm, "what": plan.what, "flags": plan.flags, "trials": plan.trials, "flops": plan.flops}
+        {
+            "arm": result.arm,
+            "what": plan.what,
+            "flags": settling_flags(plan),
+            "trials": plan.trials,
+            "flops": plan.flops,
+        }
         for result in analysis.arms
         for plan in result.settling
     ]

@@ -24,7 +24,7 @@ def with_costs(analysis: Analysis, config: SweepConfig, recorded: Sequence[Recor
 
     Args:
         analysis: of the records.
-        config: the sweep that was asked for last, to whose command the plans' flags are added.
+        config: the sweep that was asked for last, to whose command the plans are added.
         recorded: all that its folder holds.
     """
     histories = group_by_cell(recorded, config)
@@ -36,7 +36,7 @@ def with_costs(analysis: Analysis, config: SweepConfig, recorded: Sequence[Recor
 
 
 def _with_cost(plan: Settling, arm: str, config: SweepConfig, histories: Histories) -> Settling:
-    if not plan.searched:
+    if not plan.adaptive:
         return plan
     then = _sweep(plan, arm, config)
     (unit,) = units(replace(then, budget=UNBOUNDED))
@@ -51,7 +51,7 @@ def _with_cost(plan: Settling, arm: str, config: SweepConfig, histories: Histori
         plan,
         trials=sum(count.about for count in to_come.values()),
         flops=sum(count.about * prices[cell] for cell, count in to_come.items()),
-        flags=(*plan.flags, "--budget", f"{budget:g}") if budget > config.budget else plan.flags,
+        budget=budget if budget > config.budget else None,
     )
     return replace(found, what=plan.what.replace(plan.cost, found.cost))
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mutransfer.config import LOSSES, SCHEMA, Range, Scale, flat_trial
 from mutransfer.config.model import WIDEST
 from mutransfer.config.scale import DIMENSIONS
+from mutransfer.config.searches import SEARCHES
 from mutransfer.strict import parse_json, read_file, structure
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def to_trials(records: Sequence[Record], loss: str = "final_loss", along: Sequen
     """
     import pandas as pd  # here, so that `status` need not wait for it
 
-    from mutransfer.trials.table import Trials
+    from mutransfer.trials.table import ADAPTIVE, DRAWN, GIVEN, Trials
 
     if not records:
         raise ValueError("expected at least one finished trial, got none; run the sweep first")
@@ -201,6 +202,10 @@ def to_trials(records: Sequence[Record], loss: str = "final_loss", along: Sequen
         frame[name] = frame[name].astype("float64")
     frame["log2_lr"] = [math.log2(lr) for lr in frame["lr"]]
     settings = [flat_trial(record.config) for record in records]
+    frame["placement"] = GIVEN
+    for name, kind in SEARCHES.items():
+        if kind.drawn or kind.adaptive:
+            frame.loc[frame["search"] == name, "placement"] = ADAPTIVE if kind.adaptive else DRAWN
     frame["unit"] = [LOSSES[setting["loss"]] for setting in settings]
     frame["setting"] = [
         json.dumps(

@@ -21,7 +21,8 @@ Columns that a table may have; what needs one that is missing is left out, and s
 | flops           | FLOPs of the trial                                       | what would settle a verdict: its cost   |
 | parametrization | its name                                                 | words                                   |
 | setting         | all else that decides the optimum, as JSON; one an arm   | refusing a mixture                      |
-| search          | the search that placed the trial                         | what would settle a verdict             |
+| search          | the name of what placed the trial                        | what would settle a verdict             |
+| placement       | how: GIVEN, DRAWN or ADAPTIVE; GIVEN where it is missing | the same                                |
 | context, data   | tokens of a sequence, name of the data                   | saying what a rate was tuned for        |
 | tokens_seen     | tokens trained on                                        | the same                                |
 | trial_id, row   | where it stands in the records, or in the file read      | naming it                               |
@@ -41,6 +42,9 @@ import pandas as pd
 
 from mutransfer.config.scale import DIMENSIONS, Scale, varying
 
+GIVEN, DRAWN, ADAPTIVE = "given", "drawn", "adaptive"
+"""How the learning rate of a trial was chosen: from those that were asked for, at every scale alike; drawn from their
+range, others at every scale; or by a search that decides itself on rates and seeds until the slope is known."""
 REQUIRED = ("arm", "lr", "log2_lr", "seed", "loss", "diverged")
 
 

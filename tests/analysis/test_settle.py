@@ -18,6 +18,7 @@ from mutransfer.analysis.settle import ASSURANCE, MOST_SEEDS, settle
 from mutransfer.analysis.verdict import INCONCLUSIVE, judge
 from mutransfer.arguments import parse_lrs
 from mutransfer.config.scale import Scale
+from mutransfer.report.commands import settling_flags
 from mutransfer.trials.table import from_frame
 
 TAU = 0.25
@@ -28,7 +29,7 @@ RATES = np.arange(-11.0, -2.0)
 def priced(planted: Sequence[Curve]) -> pd.DataFrame:
     """FLOPs that grow with the square of the width."""
     trials = frame({"mup": tuple(planted)})
-    return trials.assign(flops=1e8 * trials["width"] ** 2)
+    return trials.assign(flops=1e8 * trials["width"] ** 2, search="grid")
 
 
 def line(slope: float, rates: np.ndarray = RATES, widths: Sequence[int] = WIDTHS) -> pd.DataFrame:
@@ -48,7 +49,8 @@ def advised(trials: pd.DataFrame, reach: float, axis: str = "width") -> tuple[Se
 
 def flag(found: Settling, name: str) -> list[str]:
     """The words after a flag."""
-    words = list(found.flags[found.flags.index(name) + 1 :])
+    flags = settling_flags(found)
+    words = list(flags[flags.index(name) + 1 :])
     return words[: next((at for at, word in enumerate(words) if word.startswith("--")), len(words))]
 
 
@@ -89,7 +91,8 @@ def test_what_it_proposes_decides_as_often_as_it_says() -> None:
 def test_too_near_the_tolerance_it_says_so() -> None:
     for drift, bound in ((0.1, "+0."), (-0.1, "-0.")):
         (found,) = advised(line(drift), 0.01)
-        assert (found.seeds, found.sizes, found.lrs, found.flops, found.flags) == (None, None, None, None, ())
+        assert found == Settling(found.what)
+        assert settling_flags(found) == ()
         assert (found.trials, found.chance) == (0, None)
         assert f"lies so near {bound}" in found.what
         assert "that no plan up to 8 seeds and 2 further widths is likely to decide" in found.what
@@ -109,11 +112,11 @@ def test_seeds_and_sizes_are_both_offered_and_cost_what_they_add() -> None:
     added = seeds.seeds - 2
     assert (seeds.lrs, seeds.trials) == (None, 4 * 9 * added)
     assert seeds.flops == pytest.approx(9 * added * 1e8 * sum(width**2 for width in WIDTHS))
-    assert seeds.flags == ("--seeds", str(seeds.seeds), "--search", "grid")
+    assert settling_flags(seeds) == ("--seeds", str(seeds.seeds), "--search", "grid")
     assert wider.sizes == (*WIDTHS, 512)
     assert wider.trials == 9 * 2
     assert wider.flops == pytest.approx(9 * 2 * 1e8 * 512**2)
-    assert wider.flags == ("--widths", "32", "64", "128", "256", "512", "--search", "grid")
+    assert settling_flags(wider) == ("--widths", "32", "64", "128", "256", "512", "--search", "grid")
     assert "width 512 as well (18 more trials): narrows the slope's CI from +-" in wider.what
     assert [plan.flops for plan in plans] == sorted(plan.flops or 0 for plan in plans)
 
@@ -201,7 +204,7 @@ def test_the_command_line_reads_its_rates_back(phase: float, step: float, factor
 def test_other_axes_have_their_own_flags_and_costs() -> None:
     trials = line(0.1).assign(steps=lambda each: each["width"], width=128, flops=lambda each: 1e8 * each["steps"])
     longer = next(plan for plan in advised(trials, 0.85, "steps") if plan.seeds is None)
-    assert longer.flags[0] == "--step-counts"
+    assert settling_flags(longer)[0] == "--step-counts"
     assert longer.flops == pytest.approx(18 * 1e8 * 512)
     assert "number of steps 512 as well" in longer.what
 
@@ -226,10 +229,25 @@ def test_flops_that_are_not_known_are_none() -> None:
     assert all(plan.flops is None for plan in plans)
 
 
+def test_an_adaptive_search_is_told_what_to_reach_and_of_several_that_draw_the_one_with_the_most_trials_counts() -> (
+    None
+):
+    trials = line(0.1)
+    adaptive = advised(trials.assign(search="mine", placement=np.where(trials["seed"] == 0, "given", "adaptive")), 0.85)
+    told = next(plan for plan in adaptive if plan.target_se is not None)
+    assert (told.seeds, told.adaptive, told.search, told.n_trials) == (None, True, "mine", None)
+    assert told.what.startswith(f"a standard error of {told.target_se:g} of the slope (about ")
+    both = trials.assign(search=np.where(trials["log2_lr"] > -4, "few", "many"), placement="drawn")
+    for plan in advised(both, 0.85):
+        assert plan.search == "many"
+        assert plan.n_trials is not None
+        assert plan.n_trials >= len(set(both.loc[both["search"] == "many", "lr"]))
+
+
 @pytest.mark.parametrize("search", ["random", "tpe"])
 def test_a_search_is_as_dense_over_its_wider_range_as_before(search: str) -> None:
     trials = line(-0.2)
-    found = analyze(trials[trials["log2_lr"] >= -7].assign(search=search), TAU).arms[0]
+    found = analyze(trials[trials["log2_lr"] >= -7].assign(search=search, placement="drawn"), TAU).arms[0]
     assert found.settling
     for plan in found.settling:
         assert plan.lrs is not None

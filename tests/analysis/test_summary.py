@@ -127,7 +127,7 @@ def test_further_measures_are_told_with_their_sizes() -> None:
         "lrs",
         "trials",
         "flops",
-        "flags",
+        *("dimension", "budget", "search", "n_trials", "adaptive"),
         "chance",
         "target_se",
     }

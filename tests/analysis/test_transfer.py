@@ -87,7 +87,7 @@ def test_only_an_inconclusive_arm_says_what_would_settle_it() -> None:
     near, far = analyze(both(sp=-1.0, mup=0.22), 0.25).arms[::-1]
     assert (near.verdict, far.verdict) == ("inconclusive", "does_not_transfer")
     assert near.settling
-    assert near.settling[0].flags
+    assert near.settling[0].adds
     assert far.settling == ()
 
 

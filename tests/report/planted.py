@@ -187,8 +187,8 @@ def told_case():
             )
         )
     plans = (
-        Settling("4 seeds in place of 2: narrower", 4, None, None, 64, 6.5e13, ("--seeds", "4")),
-        Settling("more rates", None, None, (2.0**-12, 2.0**-3), 16, None, ("--lrs", "2^-12..2^-3")),
+        Settling("4 seeds in place of 2: narrower", seeds=4, trials=64, flops=6.5e13),
+        Settling("more rates", lrs=tuple(2.0**at for at in range(-12, -2)), trials=16),
     )
     arms[2] = replace(arms[2], verdict="inconclusive", settling=plans)
     return replace(analysis, arms=tuple(arms)), trials

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import pytest
 from plotly.offline import get_plotlyjs
 
-from mutransfer.analysis import analyze
+from mutransfer.analysis import Settling, analyze
 from mutransfer.config.scale import Scale
 from mutransfer.report import Provenance, Training, render, write_report
 from mutransfer.report.words import band, edge, interval, number, plain, power, rate, scientific, span
@@ -284,7 +284,7 @@ def test_an_inconclusive_arm_has_its_plans_with_commands_and_costs(told):
     assert "6.50 × 10¹³ FLOPs" in said
     assert "more rates mutransfer sweep --out 'a & b' --lrs '2^-12..2^-3' 16 more trials in this arm" in said
     assert said.count("FLOPs") == 1  # an unknown cost is not a number
-    plan = replace(told[0].arms[2].settling[0], flags=(), trials=0, flops=None)
+    plan = Settling(told[0].arms[2].settling[0].what)
     alone = replace(told[0], arms=(*told[0].arms[:2], replace(told[0].arms[2], settling=(plan,))))
     assert "mutransfer sweep" not in opened(alone, told[1]).said("surer")
 

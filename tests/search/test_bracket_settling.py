@@ -14,7 +14,7 @@ from sweep.fakes import sweep
 from mutransfer.analysis import Settling
 from mutransfer.arguments import read_sweep
 from mutransfer.config import to_json
-from mutransfer.report.commands import settling_step
+from mutransfer.report.commands import settling_flags, settling_step
 from mutransfer.study.result import read_result
 from mutransfer.study.settling import with_costs
 from mutransfer.sweep.driver import Outcome
@@ -61,7 +61,7 @@ def test_the_command_that_is_printed_goes_on_as_it_says(lrs: tuple[float, ...], 
     assert settling
     for plan in settling:
         assert f"(about {plan.trials} more trials)" in plan.what
-        step = settling_step("mup", plan.what, plan.flags, found.command, to_json(found.config))
+        step = settling_step("mup", plan.what, settling_flags(plan), found.command, to_json(found.config))
         assert "--seeds" not in step.command
         assert "--n-trials" not in step.command
         copy = Path(shutil.copytree(result, tmp_path / "copy"))
@@ -72,8 +72,8 @@ def test_the_command_that_is_printed_goes_on_as_it_says(lrs: tuple[float, ...], 
         assert outcome.ran > 0
         assert outcome.recorded == before + outcome.ran
         (searched,) = outcome.searched
-        if "--target-se" in plan.flags:
-            assert searched.target_se == float(plan.flags[plan.flags.index("--target-se") + 1])
+        if plan.target_se is not None:
+            assert searched.target_se == plan.target_se
             assert searched.reached or searched.spent > searched.budget - 2
         if plan.sizes:
             assert [optimum.scale.width for optimum in read_result(copy).analysis.arms[0].optima] == list(plan.sizes)
@@ -91,13 +91,12 @@ def test_a_plan_has_a_budget_beyond_what_a_grid_has_spent(tmp_path: Path) -> Non
     swept(result, [str(file), "--search", "grid", "--seeds", "4"])
     assert swept(result, [str(file)]).ran == 0
     found = read_result(result)
-    flags = ("--target-se", "0.01", "--search", "bracket")
-    plan = Settling("surer (about 0 more trials)", None, None, None, 0, None, flags, target_se=0.01)
+    plan = Settling("surer (about 0 more trials)", target_se=0.01, search="bracket", adaptive=True)
     (arm,) = found.analysis.arms
     analysis = replace(found.analysis, arms=(replace(arm, settling=(plan,)),))
     (costed,) = with_costs(analysis, found.asked, found.records).arms[0].settling
     assert costed.what == f"surer (about {costed.trials} more trials)"
-    words = [str(file), *costed.flags]
+    words = [str(file), *settling_flags(costed)]
     assert estimate(read_sweep("sweep", words), {}, 1, found.records).trials == costed.trials > 0
     (searched,) = (outcome := swept(result, words)).searched
     assert outcome.ran > 0
