@@ -84,10 +84,11 @@ def study_of(optima: Sequence[Optimum], table: Trials, tolerance: float, axis: s
     """The study of an arm, along the one dimension that varies in it. An adaptive search goes on from the trials of any
     other; of several that draw rates it is about the one with the most trials."""
     trials, placement, search = table.frame, GIVEN, ""
-    for kind in (DRAWN, ADAPTIVE) if table.has("placement") else ():
-        placement = kind if (trials["placement"] == kind).any() else placement
-    if table.has("search", "placement"):
-        named = trials.loc[trials["placement"] == placement, "search"]
+    placed = trials["placement"] if table.has("placement") else pd.Series(GIVEN, index=trials.index)
+    for kind in (DRAWN, ADAPTIVE):
+        placement = kind if (placed == kind).any() else placement
+    if table.has("search"):
+        named = trials.loc[placed == placement, "search"]
         search = str(named.mode().iloc[0]) if len(named) else search
         trials = trials[trials["search"] == search] if placement == DRAWN else trials
     interior = [optimum for optimum in optima if optimum.interior]
