@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from mutransfer.checks import MOST, all_used, fitting, of_its_types, one_of, positive
@@ -35,6 +36,9 @@ class ScheduleConfig:
     """power: the rate falls as the step to minus this."""
     drops: int = 2
     """step: number of drops, each before an equal part of decay_fraction."""
+    milestones: tuple[float, ...] = ()
+    """step: where the drops are instead, below 1 parts of the run, from 1 on steps: 1/3 and 2/3 for 30 and 60 epochs of
+    90."""
     gamma: float = 0.1
     """step and plateau: the factor of one drop."""
     cycles: int = 4
@@ -69,6 +73,12 @@ class ScheduleConfig:
         for name in ("power", "exponent", "drops", "cycles", "cycle_mult"):
             positive(f"schedule.{name}", getattr(self, name), 1e4)
         positive("schedule.window", self.window)
+        rising = all(0 < one < other for one, other in pairwise((*self.milestones, math.inf)))
+        if not rising or 0 < sum(at < 1 for at in self.milestones) < len(self.milestones):
+            raise ValueError(
+                f"expected schedule.milestones that rise, all parts of the run or all steps, got {self.milestones}; "
+                "such as 0.33 0.67, or 30 60 80"
+            )
         for name in ("patience", "rest"):
             fitting(f"schedule.{name}", getattr(self, name), 0 <= getattr(self, name) <= MOST, "of 0 or more looks")
         for name in ("momentum_dip", "threshold"):

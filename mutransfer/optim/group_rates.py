@@ -44,14 +44,15 @@ def _set_momentum(group: dict[str, Any], momentum: float) -> None:
 
 
 def check_group_rates(optimizer: Optimizer) -> None:
-    """The guard for schedulers: group rates must keep the ratios that the table gave them.
+    """The guard for schedulers: group rates must keep the ratios that the table gave them. Groups without one (without
+    `lr_mult`) are free.
 
     Raises RuntimeError naming the first group whose lr / lr_mult differs from the first group's, as after a scheduler
     that sets one absolute rate for all (OneCycleLR with a scalar max_lr, CosineAnnealingLR with eta_min > 0).
     """
-    groups: list[dict[str, Any]] = optimizer.param_groups
-    first = float(groups[0]["lr"]) / groups[0]["lr_mult"]
-    for index, group in enumerate(groups):
+    groups = [(index, group) for index, group in enumerate(optimizer.param_groups) if "lr_mult" in group]
+    first = float(groups[0][1]["lr"]) / groups[0][1]["lr_mult"] if groups else 0.0
+    for index, group in groups:
         base = float(group["lr"]) / group["lr_mult"]
         if not math.isclose(base, first, rel_tol=1e-6, abs_tol=1e-30):
             raise RuntimeError(

@@ -18,14 +18,21 @@ def scale_rates(groups: Groups, model: nn.Module, mults: Mapping[str, float]) ->
     Decay coefficients stay as they are, so that what learns more slowly also decays more slowly.
 
     Args:
-        groups: from `param_groups` of a parametrized model, or from an earlier `scale_rates`: the multipliers multiply.
+        groups: from `param_groups` of a parametrized model, from an earlier `scale_rates` (the multipliers multiply),
+            or any optimizer's own (`optimizer.param_groups`), each with its `lr`.
         model: the model whose parameters they hold.
         mults: by parameter name, above 0.
 
-    Raises ValueError on a name that the model does not have, or that is in no group, and on a multiplier of 0 or less.
+    Raises ValueError on a name that the model does not have, or that is in no group, on a parameter that is not the
+    model's, on a group without a rate, and on a multiplier of 0 or less.
     """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    held = {names[id(parameter)] for group in groups for parameter in group["params"]}
+    if any("lr" not in group for group in groups):
+        raise ValueError("expected groups with an lr each, got one without; give each group its lr")
+    members = [parameter for group in groups for parameter in group["params"]]
+    if not all(id(parameter) in names for parameter in members):
+        raise ValueError("expected groups of this model's parameters, got others too; give the model that they are of")
+    held = {names[id(parameter)] for parameter in members}
     if not set(mults) <= held:
         odd = sorted(set(mults) - held)[0]
         raise ValueError(f"expected names of parameters in the groups, got {odd}; leave it out")
@@ -41,7 +48,7 @@ def scale_rates(groups: Groups, model: nn.Module, mults: Mapping[str, float]) ->
             name = names[id(parameter)]
             parts.setdefault(mults.get(name, 1.0), []).append(parameter)
         for mult, parameters in parts.items():
-            rates = {"lr": group["lr"] * mult, "lr_mult": group["lr_mult"] * mult}
+            rates = {name: group[name] * mult for name in ("lr", "lr_mult") if name in group}
             scaled.append(group | rates | {"params": parameters})
     return scaled
 

@@ -44,6 +44,9 @@ def shared_steps(config: ScheduleConfig, steps: int) -> int:
         return 0
     if config.spec.endless:
         return steps
+    if config.milestones:
+        first = config.milestones[0]
+        return round(first) if first >= 1 else 0
     if "decay_fraction" in config.spec.fields:
         # a part of a step too little: at the edge rounding may already have begun the decay
         return math.ceil(warmup + (1.0 - config.decay_fraction) * (steps - warmup) - 1e-6)

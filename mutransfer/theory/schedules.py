@@ -119,7 +119,9 @@ def _exponential(place: Place, *, floor: float) -> float:
 
 
 @_schedule("step")
-def _step(place: Place, *, decay_fraction: float, drops: int, gamma: float) -> float:
+def _step(place: Place, *, decay_fraction: float, drops: int, gamma: float, milestones: tuple[float, ...]) -> float:
+    if milestones:
+        return gamma ** sum(place.step >= (at if at >= 1 else round(at * place.steps)) for at in milestones)
     # In steps, where the edges are whole numbers that rounding of a fraction would miss.
     length = decay_fraction * (place.steps - place.warmup)
     decaying = place.step - place.steps + length

@@ -179,3 +179,20 @@ def test_momentum_is_lowered_where_it_stands_and_nowhere_else(name: str) -> None
         else:
             with pytest.raises(ValueError, match=f"momentum_dip 0.1, got {name} with no momentum"):
                 config.validate_schedule(schedule)
+
+
+def test_schedules_work_on_any_optimizers_groups() -> None:
+    model = torch.nn.Linear(3, 3)
+    sgd = torch.optim.SGD([{"params": [model.weight], "lr": 0.1}, {"params": [model.bias], "lr": 0.3}])
+    falling = scheduler(sgd, ScheduleConfig("linear", warmup=0), 10)
+    for step in range(10):
+        assert [group["lr"] for group in sgd.param_groups] == pytest.approx(
+            [0.1 * (1 - step / 10), 0.3 * (1 - step / 10)]
+        )
+        sgd.step()
+        falling.step()
+    adam = torch.optim.Adam(model.parameters(), lr=0.2)
+    plateau = reduce_on_plateau(adam, factor=0.5, patience=0)
+    for loss in (1.0, 1.0, 1.0):
+        plateau.step(loss)
+    assert adam.param_groups[0]["lr"] == pytest.approx(0.05)

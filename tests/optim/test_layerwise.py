@@ -83,3 +83,16 @@ def test_what_does_not_fit_is_refused(built: Parametrized) -> None:
         scale_rates(groups, built.model, {"nobody": 0.5})
     with pytest.raises(ValueError, match="expected a multiplier above 0 for"):
         scale_rates(groups, built.model, {names[0]: 0.0})
+
+
+def test_rates_of_layers_on_any_optimizers_groups() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    mults = layer_decay([name for name, _ in model.named_parameters()], ["0", "1"], 4.0)
+    groups = scale_rates(sgd.param_groups, model, mults)
+    assert sorted((group["lr"], len(group["params"])) for group in groups) == [(0.025, 2), (0.1, 2)]
+    torch.optim.SGD(groups).step()
+    with pytest.raises(ValueError, match="expected groups with an lr each"):
+        scale_rates([{"params": list(model.parameters())}], model, mults)
+    with pytest.raises(ValueError, match="expected groups of this model's parameters"):
+        scale_rates(sgd.param_groups, model[0], {})

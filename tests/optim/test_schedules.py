@@ -239,3 +239,19 @@ def test_a_schedules_fields_are_those_of_its_config() -> None:
     assert {field for spec in SCHEDULES.values() for field in spec.fields} == {
         field.name for field in dataclasses.fields(ScheduleConfig)
     } - {"name", "warmup"}
+
+
+@pytest.mark.parametrize("milestones", [(30.0, 60.0, 80.0), (1 / 3, 2 / 3, 8 / 9)])
+def test_milestones_are_counted_from_the_first_step(milestones: tuple[float, ...]) -> None:
+    expected = torchs(lambda o: lr_scheduler.MultiStepLR(o, [30, 60, 80]), 90)
+    assert factors(90, name="step", milestones=milestones, **FLAT) == pytest.approx(expected, abs=1e-12)
+    warmed = factors(90, name="step", milestones=milestones, warmup=5.0)
+    assert warmed == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, *expected[5:]], abs=1e-12)
+    schedule = ScheduleConfig("step", milestones=milestones, warmup=5.0)
+    assert shared_steps(schedule, 90) == (30 if milestones[0] >= 1 else 0)
+
+
+@pytest.mark.parametrize("milestones", [(60.0, 30.0), (0.5, 30.0), (0.0,), (-1.0,)])
+def test_milestones_that_do_not_rise_are_refused(milestones: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected schedule.milestones that rise.* got"):
+        factors(90, name="step", milestones=milestones)

@@ -21,7 +21,7 @@ from mutransfer.config import (
     to_json,
     validate,
 )
-from mutransfer.toolbox.range_test.rates import BELOW_EDGE, SEEDS, Ramp, RangeTest, suggest_lrs
+from mutransfer.toolbox.range_test.rates import BELOW_EDGE, SEEDS, Ramp, RangeTest, recommend_lr, suggest_lrs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -118,6 +118,7 @@ def run(words: list[str]) -> None:
         return
     console = open_console()
     console.print(_table(test, optimum))
+    console.print(_recommended(test), soft_wrap=True)
     console.print(str(picture), soft_wrap=True)
 
 
@@ -180,8 +181,14 @@ def _told(test: RangeTest, optimum: Optimum | None, trial: dict[str, Any]) -> di
         "lrs": test.lrs.tolist(),
         "losses": [[loss if math.isfinite(loss) else None for loss in losses] for losses in test.losses.tolist()],
         "suggestions": suggestions,
+        "recommended": dataclasses.asdict(recommend_lr(test)),
         "optimum": None if optimum is None else {name: getattr(optimum, name) for name in study},
     }
+
+
+def _recommended(test: RangeTest) -> str:
+    found = recommend_lr(test)
+    return f"recommended: {'no rate' if found.lr is None else f'lr {found.lr:.3g}'}: {found.reason}"
 
 
 def _table(test: RangeTest, optimum: Optimum | None) -> Table:

@@ -1,14 +1,15 @@
 """The learning-rate range test on a model and its optimizer, which are afterwards as they were, bit for bit.
 
-What it measures and what is read off it: `analysis/range_test.py`.
+What it measures and what is read off it: `rates.py` beside it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +20,55 @@ from torch import Tensor, nn
 from mutransfer.checks import positive
 from mutransfer.config import ScheduleConfig, TrialConfig
 from mutransfer.data import Corpus, sample_batch
+from mutransfer.toolbox.own_task import task_loss
 from mutransfer.toolbox.range_test.rates import SEEDS, Ramp, RangeTest, take_until_it_leaves
 from mutransfer.training.trainer import build, make_optimizer, one_thread, train_step
 
 
 def lr_range_test(
+    model: nn.Module,
+    loader: Iterable[Any],
+    loss_fn: Callable[..., Tensor],
+    optimizer: torch.optim.Optimizer,
+    *,
+    ramp: Ramp | None = None,
+    seeds: int = SEEDS,
+    lr: float | None = None,
+) -> RangeTest:
+    """The range test of a model on one's own data, whatever the task:
+
+        test = mt.lr_range_test(model, loader, torch.nn.functional.cross_entropy, optimizer)
+        mt.suggest_lrs(test)["minimum"]
+
+    The model, the optimizer and the random states are afterwards as they were (`range_test_of_steps`, which is for
+    loops that do more: clipping, accumulation, scalers).
+
+    Args:
+        model: in the state and mode (train or eval) in which it is to be tested.
+        loader: batches, gone through again where it ends before the ramp does; a one-way iterator is read once, and
+            kept. A batch of two is (inputs, targets); tensors are moved to the model's device.
+        loss_fn: of the model's outputs and the targets; where batches are no pairs, of the model and the batch.
+        optimizer: any of torch's kind.
+        ramp, seeds, lr: as in `range_test_of_steps`. Each seed begins the loader anew.
+
+    Raises ValueError on a loader without batches, and as `range_test_of_steps` does.
+    """
+    ramp = Ramp() if ramp is None else ramp
+    kept = list(itertools.islice(loader, ramp.steps)) if iter(loader) is loader else loader
+    batches: Iterator[Any] = iter(())
+
+    def step(seed: int, index: int) -> Tensor:
+        nonlocal batches
+        if index == 0:
+            batches = _again_and_again(kept)
+        loss = task_loss(model, next(batches), loss_fn)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    return range_test_of_steps(model, optimizer, step, ramp=ramp, seeds=seeds, lr=lr)
+
+
+def range_test_of_steps(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     step: Callable[[int, int], Tensor],
@@ -62,6 +107,17 @@ def lr_range_test(
             _seed_all(seed)
             losses.append(take_until_it_leaves(_rising(optimizer, step, seed, ramp.lrs / lr), ramp))
     return RangeTest(ramp.lrs, np.array(losses))
+
+
+def _again_and_again(loader: Iterable[Any]) -> Iterator[Any]:
+    """The batches of a loader, from the beginning again where it ends. Raises ValueError where it has none."""
+    while True:
+        count = 0
+        for batch in loader:
+            count += 1
+            yield batch
+        if not count:
+            raise ValueError("expected a loader of batches, got none from it; give one that has some")
 
 
 def range_test_trial(

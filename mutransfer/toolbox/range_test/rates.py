@@ -13,7 +13,13 @@ the smoothed losses without the first tenth of the ramp and the last five steps:
              more than 0.005 apart; the rate at the left end of the last one that did (of the first if that did not)
     edge     of stability, over the losses as they are: the last rate before the loss, after its least, is above the one
              at initialization, which is what this project calls diverged, or the last rate of a test that stopped.
-             What it advises are the rates from 0.3 of it to itself; Smith's are from a third or a quarter
+             What it advises are the rates from 0.3 of it to itself; Smith's are from a third or a quarter. A loss that
+             went to nearly nothing must grow long before it is above its start: there the edge is told by how much it
+             grows. On a parabola of curvature c a step of gradient descent at rate r multiplies the loss by
+             (1 - r c)^2, so that 2/c = 2 r / (1 + sqrt(growth))
+
+One rate is recommended (`recommend_lr`): a tenth of the rate of the least loss, the one rule whose level held on our
+models (0.36 octaves low, +- 0.20; results/range_test/table.md), but never above 0.3 of the edge.
 """
 
 from __future__ import annotations
@@ -36,6 +42,10 @@ SMOOTHING = 0.98
 SKIPPED_LAST = 5
 SLIDE_WINDOW = 15
 SLIDE_THRESHOLD = 0.005
+NEAR_ZERO = 1e-2
+"""Of the first loss: a loss so small takes long to grow above it again."""
+TURN = 5
+"""Steps by whose growth the edge is told then: the last before the loss is above its start."""
 BELOW_EDGE = 0.3
 """Of the edge, the lowest rate that it advises."""
 
@@ -130,6 +140,31 @@ def suggest_lrs(test: RangeTest) -> dict[str, Suggestion | None]:
     return {name: _over_seeds([rule(test.lrs, losses) for losses in test.losses]) for name, rule in RULES.items()}
 
 
+@dataclass(frozen=True)
+class Recommendation:
+    """One rate to begin with, and why; None where the test saw too little."""
+
+    lr: float | None
+    reason: str
+
+
+def recommend_lr(test: RangeTest) -> Recommendation:
+    """The rate that a range test recommends, with its reason."""
+    found = suggest_lrs(test)
+    minimum, edge = found["minimum"], found["edge"]
+    if minimum is None:
+        return Recommendation(None, "the loss was lost before a tenth of the ramp: begin it lower (ramp.low)")
+    lr = 2**minimum.log2_lr
+    if edge is not None and lr > BELOW_EDGE * 2**edge.log2_lr:
+        return Recommendation(
+            BELOW_EDGE * 2**edge.log2_lr,
+            f"{BELOW_EDGE:g} of the edge {2**edge.log2_lr:.3g}, above which the loss leaves; a tenth of the rate of "
+            f"the least loss, {lr:.3g}, is nearer to it",
+        )
+    seen = "no edge was reached: raise ramp.high to see it" if edge is None else f"the edge is {2**edge.log2_lr:.3g}"
+    return Recommendation(lr, f"a tenth of the rate of the least loss, {10 * lr:.3g}; {seen}")
+
+
 def _valley(lrs: Array, losses: Array) -> float | None:
     lrs, smoothed = _analysed(lrs, losses)
     if not len(smoothed):
@@ -173,9 +208,15 @@ def _edge(lrs: Array, losses: Array) -> float | None:
         return None
     least = int(np.argmin(kept))
     above = np.flatnonzero(kept[least:] > kept[0]) + least
+    end = int(above[0]) if len(above) else len(kept) - 1
+    if 0 < kept[least] < NEAR_ZERO * kept[0]:
+        last = slice(max(least, end - TURN), end)
+        growth = kept[last.start + 1 : end + 1] / kept[last]
+        if len(growth) and (growth > 1).all():
+            return float(np.median(2 * lrs[last] / (1 + np.sqrt(growth))))
     if len(above):
-        return float(lrs[above[0] - 1])
-    return float(lrs[len(kept) - 1]) if len(kept) < len(losses) else None
+        return float(lrs[end - 1])
+    return float(lrs[end]) if len(kept) < len(losses) else None
 
 
 RULES: Mapping[str, Callable[[Array, Array], float | None]] = {

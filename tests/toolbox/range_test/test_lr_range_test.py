@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mutransfer.config import Arm, ModelConfig, OptimizerConfig, Scale, SweepConfig
 from mutransfer.data import Corpus, sample_batch
-from mutransfer.toolbox.range_test.measure import lr_range_test, range_test_trial
+from mutransfer.toolbox.range_test.measure import lr_range_test, range_test_of_steps, range_test_trial
 from mutransfer.toolbox.range_test.rates import Ramp
 from mutransfer.training.losses import training_loss
 from mutransfer.training.trainer import build, make_optimizer
@@ -105,7 +105,7 @@ def everything(run: Run) -> list[Any]:
 def test_everything_is_afterwards_as_it_was(name: str) -> None:
     run = Run(name)
     before = everything(run)
-    test = lr_range_test(run.model, run.optimizer, run.step, ramp=RAMP)
+    test = range_test_of_steps(run.model, run.optimizer, run.step, ramp=RAMP)
     assert everything(run) == before
     assert test.losses.shape == (3, 12)
     assert len(set(test.losses[:, 0])) == 3  # each seed draws its own data
@@ -117,7 +117,7 @@ def test_everything_is_afterwards_as_it_was(name: str) -> None:
 def test_an_optimizer_that_has_not_stepped_has_no_state_afterwards() -> None:
     model = nn.Linear(2, 1)
     optimizer = torch.optim.AdamW(model.parameters())
-    lr_range_test(model, optimizer, lambda *_: backward(model(torch.ones(2)).square().sum()), ramp=RAMP)
+    range_test_of_steps(model, optimizer, lambda *_: backward(model(torch.ones(2)).square().sum()), ramp=RAMP)
     assert not optimizer.state
     assert model.weight.grad is None
 
@@ -132,7 +132,7 @@ def test_everything_is_as_it_was_when_a_step_fails() -> None:
         return run.step()
 
     with pytest.raises(ZeroDivisionError):
-        lr_range_test(run.model, run.optimizer, step, ramp=RAMP)
+        range_test_of_steps(run.model, run.optimizer, step, ramp=RAMP)
     assert everything(run) == before
 
 
@@ -151,7 +151,7 @@ def test_rates_are_multiplied_and_never_set_flat(lr: float | None) -> None:
     stepped: list[list[float]] = []
     optimizer.register_step_pre_hook(lambda *_: stepped.append([group["lr"] for group in optimizer.param_groups]))
     flat = lambda *_: backward((0 * model(torch.ones(2))).sum() + 1)  # noqa: E731
-    lr_range_test(model, optimizer, flat, ramp=RAMP, seeds=1, lr=lr)
+    range_test_of_steps(model, optimizer, flat, ramp=RAMP, seeds=1, lr=lr)
     of_first = RAMP.lrs if lr is None else RAMP.lrs / 2
     assert np.array(stepped) == pytest.approx(np.stack([of_first, 30 * of_first], axis=1))
     assert [group["lr"] for group in optimizer.param_groups] == [0.01, 0.3]
@@ -162,7 +162,9 @@ def test_the_losses_are_those_of_gradient_descent_at_the_ramp() -> None:
     model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
     nn.init.constant_(model.weight, 3.0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    test = lr_range_test(model, optimizer, lambda *_: backward(model.weight.square().sum() / 2), ramp=RAMP, seeds=2)
+    test = range_test_of_steps(
+        model, optimizer, lambda *_: backward(model.weight.square().sum() / 2), ramp=RAMP, seeds=2
+    )
     w = 3 * np.cumprod(np.concatenate([[1.0], 1 - RAMP.lrs[:-1]]))
     assert test.losses == pytest.approx(np.stack([w**2 / 2] * 2))
     assert test.lrs.tolist() == RAMP.lrs.tolist()
@@ -176,7 +178,7 @@ def test_a_step_is_told_its_seed_and_index_and_is_not_called_once_the_loss_has_l
         called.append((seed, index))
         return backward(model.weight.sum() * 0 + (1000.0 if index == 5 else 1.0))
 
-    lr_range_test(model, torch.optim.SGD(model.parameters(), lr=0.1), step, ramp=RAMP, seeds=2)
+    range_test_of_steps(model, torch.optim.SGD(model.parameters(), lr=0.1), step, ramp=RAMP, seeds=2)
     assert called == [(seed, index) for seed in (0, 1) for index in range(6)]
 
 
@@ -184,14 +186,14 @@ def test_what_cannot_be_tested_is_refused() -> None:
     model = nn.Linear(2, 2)
     step = lambda *_: backward(model(torch.ones(2)).sum())  # noqa: E731
     with pytest.raises(ValueError, match="expected lr above 0, got 0"):
-        lr_range_test(model, torch.optim.SGD(model.parameters(), lr=0.0), step)
+        range_test_of_steps(model, torch.optim.SGD(model.parameters(), lr=0.0), step)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(ValueError, match="expected seeds above 0, got 0"):
-        lr_range_test(model, optimizer, step, seeds=0)
+        range_test_of_steps(model, optimizer, step, seeds=0)
     with pytest.raises(ValueError, match=r"found a loss of shape \(2,\); wanted a scalar"):
-        lr_range_test(model, optimizer, lambda *_: model(torch.ones(2)))
+        range_test_of_steps(model, optimizer, lambda *_: model(torch.ones(2)))
     with pytest.raises(ValueError, match="wanted it to rise"):
-        lr_range_test(model, optimizer, step, ramp=Ramp(low=2.0, high=1.0))
+        range_test_of_steps(model, optimizer, step, ramp=Ramp(low=2.0, high=1.0))
 
 
 DRAWN = np.random.default_rng(0).integers(0, 50, 2000).astype(np.uint8)
@@ -222,3 +224,54 @@ def test_a_trial_is_tested_from_a_new_start_with_batches_of_each_seed() -> None:
             for group in optimizer.param_groups:
                 group["lr"] = lr.item() * group["lr_mult"]
             optimizer.step()
+
+
+def digits(seed: int = 0) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+    x, y = torch.randn(64, 1, 8, 8), torch.randint(0, 10, (64,))
+    return model, [(x[i : i + 16], y[i : i + 16]) for i in range(0, 64, 16)]
+
+
+def test_on_a_loader_it_trains_what_a_loop_of_ones_own_trains() -> None:
+    model, batches = digits()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    test = lr_range_test(model, batches, nn.functional.cross_entropy, optimizer, ramp=RAMP, seeds=1)
+    assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
+    for index, (lr, loss) in enumerate(zip(RAMP.lrs, test.losses[0], strict=True)):
+        x, y = batches[index % 4]
+        found = nn.functional.cross_entropy(model(x), y)
+        assert found.item() == pytest.approx(loss, rel=1e-6)
+        optimizer.param_groups[0]["lr"] = float(lr)
+        optimizer.zero_grad()
+        found.backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("kind", ["list", "iterator", "dict", "loader"])
+def test_batches_may_be_of_any_kind(kind: str) -> None:
+    model, batches = digits()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    given: Any = batches
+    loss: Any = nn.functional.cross_entropy
+    if kind == "iterator":
+        given = iter(batches)
+    if kind == "dict":
+        given = [{"x": x, "y": y} for x, y in batches]
+        loss = lambda model, batch: nn.functional.cross_entropy(model(batch["x"]), batch["y"])  # noqa: E731
+    if kind == "loader":
+        whole = torch.utils.data.TensorDataset(torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches]))
+        given = torch.utils.data.DataLoader(whole, batch_size=16)
+    test = lr_range_test(model, given, loss, optimizer, ramp=RAMP, seeds=2)
+    model, batches = digits()
+    same = lr_range_test(
+        model, batches, nn.functional.cross_entropy, torch.optim.Adam(model.parameters(), lr=0.1), ramp=RAMP, seeds=2
+    )
+    np.testing.assert_array_equal(test.losses, same.losses)
+
+
+def test_a_loader_without_batches_is_refused() -> None:
+    model, _ = digits()
+    with pytest.raises(ValueError, match="expected a loader of batches, got none"):
+        lr_range_test(model, [], nn.functional.cross_entropy, torch.optim.SGD(model.parameters(), lr=0.1), ramp=RAMP)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutransfer.toolbox.range_test.rates import Ramp, RangeTest, smooth, suggest_lrs, take_until_it_leaves
+from mutransfer.toolbox.range_test.rates import Ramp, RangeTest, recommend_lr, smooth, suggest_lrs, take_until_it_leaves
 
 RAMP = Ramp()
 LRS = RAMP.lrs
@@ -173,3 +173,31 @@ def test_it_stops_at_a_loss_that_is_not_finite_and_leaves_it_out(bad: float) -> 
 
 def test_losses_below_zero_stop_nothing() -> None:
     assert np.isfinite(take_until_it_leaves([-1.0, -2.0] * 50, RAMP)).all()
+
+
+@pytest.mark.parametrize("steps", [60, 100, 300])
+@pytest.mark.parametrize("curvatures", [[1.0], [4.0, 1.0, 0.1], [30.0, 2.0]])
+def test_on_a_loss_that_goes_to_zero_the_edge_is_two_over_the_curvature(curvatures: list[float], steps: int) -> None:
+    """Gradient descent on a parabola along the ramp."""
+    ramp = Ramp(steps=steps, low=1e-4)
+    c, x, losses = np.array(curvatures), np.ones(len(curvatures)), []
+    for lr in ramp.lrs:
+        losses.append(float((c * x**2).sum() / 2))
+        x = x * (1 - lr * c)
+    test = RangeTest(ramp.lrs, np.array([take_until_it_leaves(losses, ramp)]))
+    edge = suggest_lrs(test)["edge"]
+    assert edge is not None
+    assert 1 / 1.5 < 2**edge.log2_lr / (2 / max(curvatures)) < 1.5
+    recommended = recommend_lr(test)
+    assert recommended.lr is not None
+    assert recommended.lr < 2 / max(curvatures)
+
+
+def test_one_rate_is_recommended_with_its_reason() -> None:
+    ramp = Ramp(steps=100)
+    falling = np.array([3.0 - 0.02 * i for i in range(100)])
+    found = recommend_lr(RangeTest(ramp.lrs, falling[None]))
+    assert found.lr == pytest.approx(ramp.lrs[94] / 10)
+    assert "no edge was reached" in found.reason
+    lost = recommend_lr(RangeTest(ramp.lrs, np.full((1, 100), np.nan)))
+    assert lost.lr is None
