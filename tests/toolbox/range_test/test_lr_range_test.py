@@ -229,8 +229,8 @@ def test_a_trial_is_tested_from_a_new_start_with_batches_of_each_seed() -> None:
 def digits(seed: int = 0) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
-    x, y = torch.randn(64, 1, 8, 8), torch.randint(0, 10, (64,))
-    return model, [(x[i : i + 16], y[i : i + 16]) for i in range(0, 64, 16)]
+    x, y = torch.randn(80, 1, 8, 8), torch.randint(0, 10, (80,))
+    return model, [(x[i : i + 16], y[i : i + 16]) for i in range(0, 80, 16)]
 
 
 def test_on_a_loader_it_trains_what_a_loop_of_ones_own_trains() -> None:
@@ -240,7 +240,7 @@ def test_on_a_loader_it_trains_what_a_loop_of_ones_own_trains() -> None:
     test = lr_range_test(model, batches, nn.functional.cross_entropy, optimizer, ramp=RAMP, seeds=1)
     assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
     for index, (lr, loss) in enumerate(zip(RAMP.lrs, test.losses[0], strict=True)):
-        x, y = batches[index % 4]
+        x, y = batches[index % 5]
         found = nn.functional.cross_entropy(model(x), y)
         assert found.item() == pytest.approx(loss, rel=1e-6)
         optimizer.param_groups[0]["lr"] = float(lr)
@@ -269,6 +269,7 @@ def test_batches_may_be_of_any_kind(kind: str) -> None:
         model, batches, nn.functional.cross_entropy, torch.optim.Adam(model.parameters(), lr=0.1), ramp=RAMP, seeds=2
     )
     np.testing.assert_array_equal(test.losses, same.losses)
+    np.testing.assert_array_equal(test.losses[0], test.losses[1])  # each seed begins the loader anew
 
 
 def test_a_loader_without_batches_is_refused() -> None:
