@@ -73,7 +73,7 @@ class ScheduleConfig:
         for name in ("power", "exponent", "drops", "cycles", "cycle_mult"):
             positive(f"schedule.{name}", getattr(self, name), 1e4)
         positive("schedule.window", self.window)
-        rising = all(0 < one < other for one, other in pairwise((*self.milestones, math.inf)))
+        rising = all(0 < one < other for one, other in pairwise((*self.milestones, float("inf"))))
         if not rising or 0 < sum(at < 1 for at in self.milestones) < len(self.milestones):
             raise ValueError(
                 f"expected schedule.milestones that rise, all parts of the run or all steps, got {self.milestones}; "
