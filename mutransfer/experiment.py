@@ -10,7 +10,7 @@ from pathlib import Path
 from mutransfer.checks import nearest
 from mutransfer.config import SweepConfig
 
-FOLDER = Path("experiments")
+EXPERIMENTS = Path("experiments")
 
 
 def load_experiment(name: str) -> SweepConfig:
@@ -23,9 +23,9 @@ def load_experiment(name: str) -> SweepConfig:
         ValueError: where there is no such file, with the nearest valid name, or its `sweep()` is missing or returns
             something else.
     """
-    path = Path(name) if name.endswith(".py") else FOLDER / f"{name}.py"
+    path = Path(name) if name.endswith(".py") else EXPERIMENTS / f"{name}.py"
     if not path.is_file():
-        known = sorted(file.stem for file in FOLDER.glob("*.py"))
+        known = sorted(file.stem for file in EXPERIMENTS.glob("*.py"))
         hint = nearest(path.stem, known) if known else "there is no folder experiments/ here; give a path to a .py file"
         raise ValueError(f"expected an experiment, got {name!r}, and there is no file {path}; {hint}")
     spec = importlib.util.spec_from_file_location(f"mutransfer_experiment_{path.stem}", path)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LARGEST = 1e30
+LARGEST_NUMBER = 1e30
 """No number that we write is larger; one that is, is damaged."""
 DEEPEST = 50
 """No JSON that we write has more levels."""
@@ -37,7 +37,7 @@ def read_file(path: Path) -> bytes:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """JSON as plain data. Raises ValueError on what is no JSON, too deep, or holds a number beyond `LARGEST`."""
+    """JSON as plain data. Raises ValueError on what is no JSON, too deep, or holds a number beyond `LARGEST_NUMBER`."""
     try:
         data = json.loads(text, parse_float=_number, parse_int=_whole, parse_constant=_refuse)
     except json.JSONDecodeError as error:
@@ -153,14 +153,14 @@ def _told(error: BaseException, _: Any) -> str:
 
 def _number(text: str) -> float:
     value = float(text)
-    if not abs(value) <= LARGEST:
-        raise ValueError(f"expected numbers up to {LARGEST:g}, got {reprlib.repr(text)}")
+    if not abs(value) <= LARGEST_NUMBER:
+        raise ValueError(f"expected numbers up to {LARGEST_NUMBER:g}, got {reprlib.repr(text)}")
     return value
 
 
 def _whole(text: str) -> int:
-    if len(text) > math.log10(LARGEST) + 1:
-        raise ValueError(f"expected numbers up to {LARGEST:g}, got {reprlib.repr(text)}")
+    if len(text) > math.log10(LARGEST_NUMBER) + 1:
+        raise ValueError(f"expected numbers up to {LARGEST_NUMBER:g}, got {reprlib.repr(text)}")
     return int(text)
 
 

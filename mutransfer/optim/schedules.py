@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from mutransfer.config import OptimizerConfig, ScheduleConfig, TrialConfig
-from mutransfer.theory.schedules import Growth, Place, grow_batch, one_cycle_part
+from mutransfer.theory.schedules import Growth, Moment, grow_batch, one_cycle_part
 
 if TYPE_CHECKING:
     from mutransfer.theory.schedules import Losses
@@ -29,7 +29,7 @@ def schedule_factor(config: ScheduleConfig, step: int, steps: int, losses: Losse
     warmup = config.warmup_steps(steps)
     if step < warmup and config.spec.ramps:
         return (step + 1) / warmup
-    return config.spec.shape(Place(step, warmup, steps, losses), **config.own)
+    return config.spec.shape(Moment(step, warmup, steps, losses), **config.own)
 
 
 def shared_steps(config: ScheduleConfig, steps: int) -> int:
@@ -75,7 +75,7 @@ def momentum_fall(config: ScheduleConfig, step: int, steps: int) -> float:
 
     Smith & Topin 1708.07120, with torch's cosines (OneCycleLR with cycle_momentum).
     """
-    return config.momentum_dip * one_cycle_part(Place(step, config.warmup_steps(steps), steps))
+    return config.momentum_dip * one_cycle_part(Moment(step, config.warmup_steps(steps), steps))
 
 
 def growth_at(trial: TrialConfig, step: int, losses: Losses | None = None) -> Growth:

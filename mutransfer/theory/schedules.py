@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     """Of the steps of a run so far, or of more of them."""
 
 
-class Place(NamedTuple):
+class Moment(NamedTuple):
     """Where in a run: the step from 0, the steps of warmup, all steps, and the losses so far where they are known."""
 
     step: int
@@ -94,32 +94,32 @@ COOLDOWNS: Mapping[str, Callable[[float, float], float]] = {
 
 
 @_schedule("constant", endless=True, steady=True)
-def _constant(place: Place) -> float:
+def _constant(place: Moment) -> float:
     return 1.0
 
 
 @_schedule("linear")
-def _linear(place: Place, *, floor: float) -> float:
+def _linear(place: Moment, *, floor: float) -> float:
     return _above(floor, 1.0 - place.progress)
 
 
 @_schedule("cosine", floor=0.1)  # GPT-3, 2005.14165, appendix B
-def _cosine(place: Place, *, floor: float) -> float:
+def _cosine(place: Moment, *, floor: float) -> float:
     return _above(floor, 0.5 * (1.0 + math.cos(math.pi * place.progress)))
 
 
 @_schedule("polynomial")
-def _polynomial(place: Place, *, floor: float, power: float) -> float:
+def _polynomial(place: Moment, *, floor: float, power: float) -> float:
     return _above(floor, (1.0 - place.progress) ** power)
 
 
 @_schedule("exponential")
-def _exponential(place: Place, *, floor: float) -> float:
+def _exponential(place: Moment, *, floor: float) -> float:
     return float(floor**place.progress)
 
 
 @_schedule("step")
-def _step(place: Place, *, decay_fraction: float, drops: int, gamma: float, milestones: tuple[float, ...]) -> float:
+def _step(place: Moment, *, decay_fraction: float, drops: int, gamma: float, milestones: tuple[float, ...]) -> float:
     if milestones:
         return gamma ** sum(place.step >= (at if at >= 1 else round(at * place.steps)) for at in milestones)
     # In steps, where the edges are whole numbers that rounding of a fraction would miss.
@@ -130,46 +130,46 @@ def _step(place: Place, *, decay_fraction: float, drops: int, gamma: float, mile
 
 
 @_schedule("wsd")
-def _wsd(place: Place, *, floor: float, decay_fraction: float, cooldown: str) -> float:
+def _wsd(place: Moment, *, floor: float, decay_fraction: float, cooldown: str) -> float:
     return COOLDOWNS[cooldown](min(1.0, (1.0 - place.progress) / decay_fraction), floor)
 
 
 @_schedule("inverse_sqrt", endless=True)
-def _inverse_sqrt(place: Place, *, knee: float) -> float:
+def _inverse_sqrt(place: Moment, *, knee: float) -> float:
     return _past_knee(place, knee, 0.5)
 
 
 @_schedule("power")
-def _power(place: Place, *, floor: float, decay_fraction: float, cooldown: str, knee: float, exponent: float) -> float:
+def _power(place: Moment, *, floor: float, decay_fraction: float, cooldown: str, knee: float, exponent: float) -> float:
     falling = _past_knee(place, knee, exponent)
     return falling * _wsd(place, floor=floor, decay_fraction=decay_fraction, cooldown=cooldown)
 
 
 @_schedule("cosine_restarts")
-def _cosine_restarts(place: Place, *, floor: float, cycles: int, cycle_mult: float) -> float:
+def _cosine_restarts(place: Moment, *, floor: float, cycles: int, cycle_mult: float) -> float:
     _, done = _cycle(place.progress, cycles, cycle_mult)
     return _above(floor, 0.5 * (1.0 + math.cos(math.pi * done)))
 
 
 @_schedule("triangular")
-def _triangular(place: Place, *, floor: float, cycles: int) -> float:
+def _triangular(place: Moment, *, floor: float, cycles: int) -> float:
     return _above(floor, _triangle(place, cycles, 1.0))
 
 
 @_schedule("triangular2")
-def _triangular2(place: Place, *, floor: float, cycles: int) -> float:
+def _triangular2(place: Moment, *, floor: float, cycles: int) -> float:
     return _above(floor, _triangle(place, cycles, 0.5))
 
 
 @_schedule("one_cycle", ramps=False)
-def _one_cycle(place: Place, *, floor: float, start: float, momentum_dip: float) -> float:
+def _one_cycle(place: Moment, *, floor: float, start: float, momentum_dip: float) -> float:
     del momentum_dip  # how far the momentum falls meanwhile: `one_cycle_part` says when
     return _above(start if place.step < place.warmup else floor, one_cycle_part(place))
 
 
 @_schedule("plateau", endless=True, by_losses=True)
 def _plateau(
-    place: Place, *, floor: float, gamma: float, window: int, patience: int, threshold: float, rest: int
+    place: Moment, *, floor: float, gamma: float, window: int, patience: int, threshold: float, rest: int
 ) -> float:
     # Torch's rule, in which a look is the mean loss of `window` steps; those of the warmup are no looks.
     done = place.step // window * window
@@ -190,7 +190,7 @@ def _plateau(
     return max(floor, gamma**drops)
 
 
-def one_cycle_part(place: Place) -> float:
+def one_cycle_part(place: Moment) -> float:
     """From 0 at the first step to 1 at the warmup's last, and back to 0 at the last step, by cosines."""
     peak = max(0, place.warmup - 1)
     length = peak if place.step < place.warmup else place.steps - 1 - peak
@@ -246,7 +246,7 @@ def _above(floor: float, part: float) -> float:
     return floor + (1.0 - floor) * part
 
 
-def _past_knee(place: Place, knee: float, exponent: float) -> float:
+def _past_knee(place: Moment, knee: float, exponent: float) -> float:
     """1 up to the knee, or the warmup's end where that is later; a power of the step after it."""
     bend = max(1.0, place.warmup, knee * place.steps if knee < 1 else knee)
     return float(min(1.0, ((place.step + 1) / bend) ** -exponent))
@@ -264,7 +264,7 @@ def _cycle(progress: float, cycles: int, mult: float) -> tuple[int, float]:
     return index, (place - (mult**index - 1.0) / (mult - 1.0)) / mult**index
 
 
-def _triangle(place: Place, cycles: int, shrink: float) -> float:
+def _triangle(place: Moment, cycles: int, shrink: float) -> float:
     """Up and down in each cycle; each peak is `shrink` times as high as the one before."""
     index, done = _cycle(place.progress, cycles, 1.0)
     return (1.0 - abs(2.0 * done - 1.0)) * shrink**index

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mutransfer.checks import one_of
 from mutransfer.config.scale import DIMENSIONS
-from mutransfer.strict import LARGEST
+from mutransfer.strict import LARGEST_NUMBER
 from mutransfer.trials.foreign.names import FAILED, FINISHED, PRUNED, ROLES, STATES, UNFINISHED, flag
 from mutransfer.trials.foreign.numbers import without_missing
 from mutransfer.trials.foreign.settings import Cells, in_cells
@@ -303,7 +303,7 @@ def _resolve(options: ReadOptions, taken: Mapping[str, Taken], cells: Cells, row
     return replace(
         ReadOptions(**roles | {"arm": ",".join(cells.arm_columns) or NONE}),  # type: ignore[arg-type]
         where=options.where,
-        diverged_above=None if options.diverged_above is None else min(options.diverged_above, LARGEST),
+        diverged_above=None if options.diverged_above is None else min(options.diverged_above, LARGEST_NUMBER),
         diverged_over_best=options.diverged_over_best,
         unit=options.unit,
         along=cells.along,
