@@ -175,6 +175,7 @@ def test_recommend_says_in_json_what_it_rests_on(capsys: pytest.CaptureFixture[s
         assert (found["form"], found["supported"]) == (form, supported)
         assert found["extrapolation"] == pytest.approx(beyond, abs=1e-3)
         assert found["recommendation"]["lr"] == found["lr"]
+        assert (found["plan"] is None) == supported
 
 
 def test_recommend_refuses_what_the_interval_says_nothing_of(result: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,6 +46,6 @@ def run(words: list[str]) -> None:
     if arguments.json:
         print(json.dumps(advice.plain(), indent=1))
     elif not advice.recommendation.supported:
-        raise ValueError(refusal(advice.recommendation))
+        raise ValueError(refusal(advice))
     else:
         print(describe(advice))

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mutransfer.analysis import Recommendation, recommend
 from mutransfer.analysis.confirmation import Confirmation, arm_to_follow
-from mutransfer.analysis.law import LINE
+from mutransfer.analysis.law import LINE, measured
 from mutransfer.config import TrialConfig
 from mutransfer.config.scale import DIMENSIONS, Scale
 from mutransfer.report.commands import confirm_command
 from mutransfer.search.planned import cell_flops, cells
 from mutransfer.study.confirmations import confirmation_sweep
 from mutransfer.study.foreign import ForeignResult
+from mutransfer.study.ladder import PlannedLadder, further
 from mutransfer.study.result import Result, read_result
-from mutransfer.theory.lr_priors import COLLECTION
+from mutransfer.theory.lr_priors import COLLECTION, FAMILY
 
+PLAN_SHARE = 0.1
+"""Of the run to come, what the runs may cost that narrow its interval."""
 SURE = 0.8
 """A regime is named from this probability on."""
 
@@ -52,12 +56,27 @@ class Advice:
     groups: tuple[GroupAdvice, ...]
     check: Check | None
     confirmed: Confirmation | None
+    plan: PlannedLadder | None
+    """Where the interval supports no choice: the runs that narrow it most for PLAN_SHARE of the run to come."""
+    folder: str
+
+    @property
+    def plan_command(self) -> str | None:
+        """The command that shows the plan, and writes an experiment of it."""
+        if self.plan is None:
+            return None
+        target = " ".join(f"{name}={self.plan.target[name]:.15g}" for name in self.plan.target.known)
+        words = ["mutransfer", "plan", self.folder, "--target", target, "--budget", f"{PLAN_SHARE:.0%}"]
+        return shlex.join([*words, "--arm", self.recommendation.arm])
 
     def plain(self) -> dict[str, Any]:
         """As JSON data: all of it, and first what most are after."""
         found = self.recommendation
         first = {name: getattr(found, name) for name in ("lr", "ci_low", "ci_high", "supported", "form")}
-        return first | {"extrapolation": dict(found.extrapolation)} | dataclasses.asdict(self)
+        plan = None if self.plan is None else {**self.plan.plain(), "command": self.plan_command}
+        rest = {name: getattr(self, name) for name in ("recommendation", "groups", "check", "confirmed")}
+        plain = {name: _plain(value) for name, value in rest.items()}
+        return first | {"extrapolation": dict(found.extrapolation), "plan": plan, "note": self.note} | plain
 
 
 def advise(folder: Path, target: Scale, arm: str | None = None) -> Advice:
@@ -77,15 +96,34 @@ def advise(folder: Path, target: Scale, arm: str | None = None) -> Advice:
     if isinstance(result, ForeignResult):
         # What was trained is not known here: no groups of parameters, and no run that would check it.
         recommendation = recommend(result.analysis, name, target, COLLECTION)
-        return Advice(recommendation, horizon_note(recommendation), (), None, None)
-    recommendation = recommend(result.analysis, name, in_steps(result, target))
+        plan = _plan(result, recommendation, target)
+        return Advice(recommendation, horizon_note(recommendation), (), None, None, plan, str(folder))
+    target = in_steps(result, target)
+    recommendation = recommend(result.analysis, name, target)
     return Advice(
+        plan=_plan(result, recommendation, target),
+        folder=str(folder),
         recommendation=recommendation,
         note=horizon_note(recommendation),
         groups=_groups(result, recommendation),
         check=_check(result, recommendation),
         confirmed=_confirmed(result, recommendation),
     )
+
+
+def _plan(result: Result | ForeignResult, found: Recommendation, target: Scale) -> PlannedLadder | None:
+    if found.supported:
+        return None
+    scatter = COLLECTION if isinstance(result, ForeignResult) else FAMILY
+    known = measured(result.analysis.arm(found.arm).optima)
+    return further(known, target, PLAN_SHARE, found.parametrization, scatter)
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses, alone or several, as JSON data."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
 def in_steps(result: Result, target: Scale) -> Scale:
@@ -198,12 +236,14 @@ def describe(advice: Advice) -> str:
     return "\n".join(lines)
 
 
-def refusal(found: Recommendation) -> str:
-    """Why no rate is named, in a line."""
+def refusal(advice: Advice) -> str:
+    """Why no rate is named, and the runs that would narrow the interval, in a line."""
+    found = advice.recommendation
     down, up = found.octaves
     return (
         f"expected an interval of at most an octave to each side, got lr {found.ci_low:.3g}..{found.ci_high:.3g}, "
-        f"{down:.1f} octaves down and {up:.1f} up ({'; '.join(_sentences(found))})"
+        f"{down:.1f} octaves down and {up:.1f} up ({'; '.join(_sentences(found))}); the runs that narrow it most: "
+        f"{advice.plan_command}"
     )
 
 

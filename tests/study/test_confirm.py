@@ -238,7 +238,7 @@ def test_recommend_points_to_it_and_then_to_what_it_found(tmp_path: Path) -> Non
     assert (len(there), sum(record.flops for record in there)) == (advice.check.trials, advice.check.flops)
     assert advise(result.folder, Scale(256)).confirmed == found
     assert describe(advise(result.folder, Scale(256))).endswith(f"checked there: {found.sentence}")
-    assert json.loads(json.dumps(dataclasses.asdict(advice)))["check"]["trials"] == 6
+    assert json.loads(json.dumps(advice.plain()))["check"]["trials"] == 6
 
 
 def test_the_expected_loss_is_told_in_the_unit_of_the_loss(tmp_path: Path) -> None:
