@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -12,10 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import lock_descriptor
+
 from mutransfer.strict import parse_json, read_file
 
-PATIENCE = 5
-"""Attempts at a held lock, 50 ms apart: `status` holds it for an instant to see whether a driver lives."""
+PATIENCE, WAIT = 5, 0.03
+"""Attempts at a held lock, and seconds between them: `status` holds it for an instant to see whether a driver lives."""
 
 
 class Holder(NamedTuple):
@@ -35,7 +36,7 @@ class DriverLock:
         """Raises ValueError, naming the process, if another driver holds it, and OSError if it cannot be written."""
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
-        if not _take(self._descriptor, fcntl.LOCK_EX, PATIENCE):
+        if not _take(self._descriptor):
             os.close(self._descriptor)
             raise ValueError(describe_holder(path))
 
@@ -57,7 +58,7 @@ def is_held(path: Path) -> bool:
         return False
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        return not _take(descriptor, fcntl.LOCK_SH, 1)
+        return not _take(descriptor)
     finally:
         os.close(descriptor)
 
@@ -83,13 +84,10 @@ def describe_holder(path: Path) -> str:
     )
 
 
-def _take(descriptor: int, kind: int, attempts: int) -> bool:
-    for attempt in range(attempts):
+def _take(descriptor: int) -> bool:
+    for attempt in range(PATIENCE):
         if attempt:
-            time.sleep(0.05)
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        return True
+            time.sleep(WAIT)
+        if lock_descriptor(descriptor, blocking=False):
+            return True
     return False

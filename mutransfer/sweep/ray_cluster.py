@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -180,10 +181,11 @@ def _join(ray: Any, address: str) -> None:
 
 
 def _find_cluster() -> str:
-    """Where `auto` leads: the file of the last `ray start` may name a cluster that is long gone."""
-    from ray._private.services import canonicalize_bootstrap_address
-
-    return str(canonicalize_bootstrap_address("auto"))
+    """Where `auto` leads: what the last `ray start` wrote down, which may be a cluster that is long gone."""
+    file = Path(os.getenv("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # as ray.init documents it
+    if not file.exists():
+        raise ValueError(f"no `ray start` has left an address in {file}")
+    return file.read_text().strip()
 
 
 def most_sharers(nodes: Sequence[Mapping[str, float]]) -> int:
