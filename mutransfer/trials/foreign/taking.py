@@ -166,10 +166,7 @@ def codes_of(cells: pd.Series, decimal: str) -> tuple[NDArray[np.intp], list[str
     """A column as the numbers of its different values, and these as text. 0.1 and 0.10 are one value, as are all empty
     cells, whose text is ""."""
     codes, texts = pd.factorize(cells)
-    keys: list[str | float] = []
-    for text in texts:
-        number = parse_number(text, decimal)
-        keys.append(text.strip() if number is None or math.isnan(number) else number)
+    keys = [_value(text, decimal) for text in texts]
     same, different = pd.factorize(np.array(keys, dtype=object))
     shown = ["" for _ in different]
     for place, text in zip(reversed(same), reversed(texts), strict=True):
@@ -222,14 +219,20 @@ def _candidates(frame: pd.DataFrame, role: str) -> list[str]:
 def _different(frame: pd.DataFrame, columns: Sequence[str], decimal: str) -> list[str]:
     """The columns, without those that hold the same as an earlier one."""
     found: list[str] = []
-    seen: list[NDArray[np.intp]] = []
+    seen: list[NDArray[np.object_]] = []
     for column in columns:
-        codes = codes_of(frame[column], decimal)
-        texts = np.array(codes[1], dtype=object)[codes[0]]
-        if not any(np.array_equal(texts, other) for other in seen):
-            seen.append(texts)
+        codes, texts = codes_of(frame[column], decimal)
+        values = np.array([_value(text, decimal) for text in texts], dtype=object)[codes]
+        if not any(np.array_equal(values, other) for other in seen):
+            seen.append(values)
             found.append(column)
     return found
+
+
+def _value(text: str, decimal: str) -> str | float:
+    """A text's number, or the text where it is none."""
+    number = parse_number(text, decimal)
+    return text.strip() if number is None or math.isnan(number) else number
 
 
 def _equal(cells: pd.Series, wanted: Sequence[str], decimal: str) -> NDArray[np.bool_]:

@@ -33,7 +33,7 @@ def test_a_folder_gives_back_the_same_trials_whatever_the_cells_hold(tmp_path: P
     odd = tmp_path / "odd.csv"
     odd.write_text(
         '\ufefflr;loss;optimizer;note\n0,1;2,5;"a;b";"two\nlines"\n'
-        '0,2;3,25;"a;b";"say ""hi"""\n0,1;;c,d;x\n0,3;1,75;c,d;\n'
+        '0,2;3,25;"a;b";"say ""hi"""\n0,1;;c,d;x\n0,3;1,234;c,d;\n'
     )
     files = {
         odd: ReadOptions(ignore=("note",), depth="2"),

@@ -70,12 +70,12 @@ def test_two_columns_for_one_thing_are_refused_with_the_options_that_decide(tmp_
 
 
 def test_two_columns_that_hold_the_same_are_one(tmp_path: Path) -> None:
-    found = alone(tmp_path, "config/lr,config/optimizer.learning_rate,loss\n0.1,1e-1,2\n0.20,0.2,3\n")
+    found = alone(tmp_path, "config/lr,config/learning_rate,loss\n0.1,1e-1,2\n0.20,0.2,3\n")
     assert list(found.trials.frame["lr"]) == [0.1, 0.2]
 
 
 def test_the_last_value_of_a_schedule_is_not_the_learning_rate(tmp_path: Path) -> None:
-    found = alone(tmp_path, "config/lr,train/learning_rate,summary/lr,loss\n0.1,0,0,2\n0.2,0,1e-9,3\n")
+    found = alone(tmp_path, "optimizer.lr,train/learning_rate,summary/lr,loss\n0.1,0,0,2\n0.2,1e-8,1e-9,3\n")
     assert list(found.trials.frame["lr"]) == [0.1, 0.2]
 
 
@@ -161,11 +161,18 @@ def test_a_setting_that_varies_in_a_cell_is_refused_with_the_options_that_decide
     assert two.arms == ("weight_decay 0.1, beta2 0.9", "weight_decay 0.2, beta2 0.95")
 
 
-@pytest.mark.parametrize("tied", ["min_lr", "run_name", "summary/accuracy", "val_accuracy", "grad_norm"])
-def test_what_goes_with_the_rate_or_was_measured_is_no_mixture(tmp_path: Path, tied: str) -> None:
-    rows = [("a", 0.1, 0.01), ("b", 0.2, 0.02), ("c", 0.4, 0.04)]
-    value = {"run_name": lambda name, low: name}.get(tied, lambda name, low: low)
-    text = f"lr,loss,{tied}\n" + "\n".join(f"{lr},2,{value(name, low)}" for name, lr, low in rows)
+@pytest.mark.parametrize(
+    ("tied", "values"),
+    [
+        ("min_lr", (0.01, 0.02, 0.04)),
+        ("run_name", ("a", "b", "c")),
+        ("summary/accuracy", (0.5, 0.7, 0.6)),
+        ("val_accuracy", (0.5, 0.7, 0.6)),
+        ("grad_norm", (3.1, 0.7, 2.0)),
+    ],
+)
+def test_what_goes_with_the_rate_or_was_measured_is_no_mixture(tmp_path: Path, tied: str, values: tuple[str]) -> None:
+    text = f"lr,loss,{tied}\n" + "\n".join(f"{lr},2,{value}" for lr, value in zip((0.1, 0.2, 0.4), values, strict=True))
     assert len(alone(tmp_path, text).trials.frame) == 3
 
 
