@@ -59,6 +59,41 @@ def test_step_law_has_a_slope_along_each_dimension(tmp_path: Path) -> None:
     assert all(each.ci_low < each.estimate < each.ci_high for each in arm.slopes.values())
 
 
+def test_mixtures_of_experts_want_a_larger_rate_with_a_larger_batch(tmp_path: Path) -> None:
+    """At 64 and 128 sequences, 2 and 4 billion tokens: nothing in the file says that moe_name makes the arms."""
+    options = ReadOptions(loss="smooth loss", params="N", tokens="D", batch_size="bs")
+    result = analyzed(SWEEPS / "steplaw_moe.csv", tmp_path / "out", options)
+    assert sorted(arm.arm for arm in result.analysis.arms) == ["1in8", "2in88"]
+    for arm in result.analysis.arms:
+        assert all(optimum.interior for optimum in arm.optima)
+        assert 0.1 < arm.slopes["batch_size"].estimate < 0.8
+        assert abs(arm.slopes["tokens"].estimate) < 0.3
+
+
+def test_rates_a_factor_of_2_apart_of_which_half_diverged_have_no_verdict(tmp_path: Path) -> None:
+    options = ReadOptions(
+        arm="optimizer",
+        params="size",
+        tokens="tokens_label*1e9",
+        where=("changed=,learning_rate",),
+        ignore=("changed",),
+    )
+    result = analyzed(SWEEPS / "marin_optimizers.csv", tmp_path / "out", options)
+    assert [arm.verdict for arm in result.analysis.arms] == ["inconclusive", "inconclusive"]
+    assert result.trials.frame["diverged"].sum() >= 10
+
+
+def test_what_is_committed_of_marin_7381_is_what_it_gives(tmp_path: Path) -> None:
+    """To 0.05 octaves, about a third of its interval's half: the constants of the noise may be calibrated anew."""
+    committed = json.loads((REFERENCE.parent / "marin_7381" / "summary.json").read_text())
+    result = analyzed(SWEEPS / "marin_7381.csv", tmp_path / "out", ReadOptions(width="1024"))
+    for arm in result.analysis.arms:
+        (told,) = committed["arms"][arm.arm]["optima"]
+        assert told["log2_lr"] == pytest.approx(arm.optima[0].log2_lr, abs=0.05)
+    source = json.loads((REFERENCE.parent / "marin_7381" / "source.json").read_text())
+    assert [each["sha256"] for each in source["sources"]] == [each.sha256 for each in result.origin.sources]
+
+
 def test_from_the_command_line_to_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "marin"
     assert run("analyze", SWEEPS / "marin_7381.csv", "--width", 1024, "--out", out) == 0
