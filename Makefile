@@ -58,6 +58,7 @@ calibration: $(READY) ## check by simulation that the intervals and verdicts hol
 	$(BIN)/python experiments/calibration/holdout.py
 	$(BIN)/python experiments/calibration/calibrate.py
 	$(BIN)/python experiments/calibration/search.py
+	$(BIN)/python experiments/calibration/law.py
 
 bench: $(READY) ## measure speed, as ratios, into results/bench/
 	$(BIN)/python experiments/bench/bench.py $(call flag,device,$(DEVICE)) $(call flag,only,$(ONLY))

@@ -25,7 +25,10 @@ COMMANDS: Mapping[str, Command] = {
     "plan": Command(
         "[EXPERIMENT] [overrides]",
         "what would run: trials, FLOPs, minutes on this machine",
-        ("plan --widths 64,128,256", "plan --widths 64,128 --lrs 2^-10..2^-4 --seeds 3"),
+        (
+            "plan --widths 64,128,256",
+            "plan --target width=4096,depth=32,batch_size=1024,steps=100000 --budget 2%",
+        ),
         ("widths", "lrs", "seeds", "steps", "batch_size", "parametrizations", "search", "budget", "data", "device"),
     ),
     "sweep": Command(
