@@ -1,5 +1,6 @@
 """Every command of the README runs, and what it links to is there."""
 
+import math
 import os
 import re
 import shlex
@@ -30,6 +31,16 @@ def commands() -> list[list[str]]:
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
+def write_runs(path: Path) -> None:
+    """A sweep as a tracker exports it: three widths, seven rates, the best one at 2^-7 everywhere."""
+    lines = ["Name,State,config/learning_rate,config/d_model,summary/val_loss"]
+    for width in (256, 512, 1024):
+        for octave in range(-10, -3):
+            loss = 3.0 - 0.1 * math.log2(width / 256) + 0.02 * (octave + 7) ** 2
+            lines.append(f"run-{width}-{octave},finished,{2.0**octave!r},{width},{loss:.5f}")
+    path.write_text("\n".join(lines))
+
+
 def test_every_command_is_of_a_kind_that_is_run_here() -> None:
     assert {words[0] for words in commands()} == {"make", "mutransfer"}
     assert {words[1] for words in commands() if words[0] == "make"} == {"sweep", "test"}
@@ -42,7 +53,9 @@ def test_the_programs_commands_run_word_for_word(
     (tmp_path / "my.txt").write_text("some words of my own, " * 500)
     shutil.copytree(ROOT / "results" / "reference_cpu", tmp_path / "results" / "reference_cpu")
     run = [words[1:] for words in commands() if words[0] == "mutransfer"]
-    assert {words[0] for words in run} == {"plan", "sweep", "status", "report", "recommend", "confirm", "explain"}
+    write_runs(tmp_path / "runs.csv")
+    told = {"plan", "sweep", "status", "report", "recommend", "confirm", "explain", "analyze"}
+    assert {words[0] for words in run} == told
     for words in run:
         pairs = zip(QUICK[::2], QUICK[1::2], strict=True) if words[0] in ("plan", "sweep") else ()
         short = [word for flag, value in pairs if flag not in words for word in (flag, value)]
