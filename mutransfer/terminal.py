@@ -96,6 +96,7 @@ def _fits(console: Console, table: Table) -> bool:
 def _lines(result: Result | ForeignResult) -> Iterator[str]:
     """What a result says in words; of more than MOST_PAIRS differences, where to find them."""
     from mutransfer.analysis.verdict import INCONCLUSIVE
+    from mutransfer.report.answer import answer
     from mutransfer.report.commands import settling_flags, settling_step
 
     analysis, page, config = result.analysis, result.folder / "report.html", to_json(result.config)
@@ -117,6 +118,10 @@ def _lines(result: Result | ForeignResult) -> Iterator[str]:
     else:
         yield f"differences of the arms' slopes: in {page}"
     yield from (confirmation.sentence for confirmation in result.confirmations)
+    found = answer(analysis, str(result.folder))
+    if found is not None:
+        yield found.text
+        yield f"Beyond: {found.command}"
     yield str(page)
 
 

@@ -19,6 +19,7 @@ from mutransfer.analysis.confirmation import Confirmation
 from mutransfer.config.scale import DIMENSIONS
 from mutransfer.files import write_whole
 from mutransfer.report import words
+from mutransfer.report.answer import answer
 from mutransfer.report.commands import settling_step
 from mutransfer.report.figures import draw
 from mutransfer.report.files import svg
@@ -69,6 +70,7 @@ def render(
         "experiment": analysis.experiment,
         "analysis": analysis,
         "confirmations": confirmations,
+        "answer": answer(analysis, provenance.folder),
         "axis": {"word": one.word, "words": one.words} if len(varies) == 1 else {"word": "scale", "words": "scales"},
         "varies": varies,
         "size_heads": [f"#{DIMENSIONS[name].word}" for name in varies],
