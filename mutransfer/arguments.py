@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -200,7 +200,7 @@ def _list_of(
 
     @_REGISTRY.primitive_rule
     def rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-        if info.type != tuple[kind, ...]:  # type: ignore[valid-type]
+        if (get_origin(info.type), get_args(info.type)) != (tuple, (kind, ...)):  # tyro may spell it typing.Tuple
             return None
         return PrimitiveConstructorSpec(
             nargs="*",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mutransfer.arguments import _one_line, parse_lrs, read_sweep
+from mutransfer.arguments import _one_line, parse, parse_lrs, read_sweep
 from mutransfer.config import LLAMA, SweepConfig
 
 
@@ -70,3 +70,9 @@ def test_seeds_without_a_search_ask_for_a_grid() -> None:
         with pytest.raises(ValueError, match=rf"^found {option} with --search tpe; wanted --search bracket"):
             read_sweep("sweep", ["--search", "tpe", option, "1"])
         assert read_sweep("sweep", [option, "1"]).search == "bracket"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_a_list_takes_the_place_of_one_of_any_length(count: int) -> None:
+    default = SweepConfig(lrs=tuple(2.0**-place for place in range(count)))
+    assert parse("sweep", SweepConfig, ["--lrs", "2^-10", "2^-2"], default).lrs == (2.0**-10, 2.0**-2)
