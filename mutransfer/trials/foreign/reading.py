@@ -14,6 +14,7 @@ Nothing is left out silently: `Reading.lines` tells all of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -93,6 +94,8 @@ def read(rows: Rows, options: ReadOptions) -> Reading:
     """
     for name in options.along:
         one_of("--along", name, DIMENSIONS)
+    if options.diverged_above is not None and math.isnan(options.diverged_above):
+        raise ValueError("expected a loss after --diverged-above, got nan; give a number, or inf for none")
     frame = keep_where(without_missing(rows.frame), options.where, rows.decimal)
     taken = _take_all(frame, options, rows.decimal)
     table = _results(frame, taken, rows.decimal)
@@ -193,7 +196,7 @@ def _keep_sized(table: _Table) -> None:
     for name in ("lr", *DIMENSIONS):
         if name in table.numbers:
             word = "learning rate" if name == "lr" else DIMENSIONS[name].word
-            usable = np.isfinite(table.numbers[name]) & (table.numbers[name] > 0)
+            usable = (table.numbers[name] > 0) & (table.numbers[name] <= LARGEST_NUMBER)  # never true of NaN
             table.keep(usable, f"without a {word} above 0")
 
 
@@ -256,7 +259,7 @@ def _trials(table: _Table, arm: NDArray[np.object_], cells: Cells, taken: Mappin
     numbers = table.numbers
     frame = pd.DataFrame({"arm": arm}, index=table.frame.index)
     for name in DIMENSIONS:
-        if name in cells.along or (name in numbers and len(np.unique(numbers[name])) == 1):
+        if name in cells.along or (name in numbers and pd.Series(numbers[name]).groupby(arm).nunique().eq(1).all()):
             frame[name] = numbers[name].astype(np.int64) if name in WHOLE_NUMBERS else numbers[name]
     if "params" in numbers:
         frame["n_params"] = numbers["params"]

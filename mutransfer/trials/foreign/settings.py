@@ -85,9 +85,10 @@ def in_cells(
     ignored = {column for text in options.ignore for column in columns_in(frame, text, "--ignore")}
     known = {each.column for role, each in taken.items() if role not in (*sizes, "parametrization")}
     settings = settings_of(frame, known | ignored, decimal)
+    asked = tuple(name for name in DIMENSIONS if name in options.along)
     while True:
         arm, arms = arms_of({name: Setting(*codes_of(frame[name], decimal)) for name in arm_columns}, len(frame))
-        along, goes_with = (options.along, {}) if options.along else choose(sizes, arm)
+        along, goes_with = (asked, {}) if asked else choose(sizes, arm)
         cell = groups_of([arm, *(sizes[name] for name in along)])
         explained = {taken[name].column for name in (*along, *goes_with)} | set(arm_columns)
         idle = {each.column for role, each in taken.items() if role == "parametrization"}

@@ -19,6 +19,8 @@ from mutransfer.trials.foreign.numbers import parse_number, to_numbers
 
 NONE = "none"
 """What a user gives in place of a column that is not to be taken."""
+IN_COLUMNS = ("lr", "loss", "arm", "parametrization", "state", "diverged")
+"""Roles that no number for all rows can have."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,12 @@ def values_of(frame: pd.DataFrame, taken: Taken, decimal: str) -> NDArray[np.flo
     """The numbers of a role, a row each."""
     if taken.column is None:
         return np.full(len(frame), taken.factor)
-    return to_numbers(frame[taken.column], taken.column, decimal) * taken.factor
+    numbers = to_numbers(frame[taken.column], taken.column, decimal)
+    with np.errstate(over="ignore"):
+        scaled = numbers * taken.factor
+    if (np.isfinite(numbers) & ~np.isfinite(scaled)).any():
+        raise ValueError(f"expected finite numbers in {taken.text()!r}, got some too large; give a smaller factor")
+    return scaled
 
 
 def existing(frame: pd.DataFrame, column: str, option: str) -> str:
@@ -196,7 +203,11 @@ def _given(frame: pd.DataFrame, role: str, given: str) -> Taken | None:
             raise ValueError(f"expected COLUMN*NUMBER after {option}, got {given!r}; write it so, as in 'tokens_B*1e9'")
         return Taken(existing(frame, name.strip(), option), number)
     number = parse_number(given)
-    if number is not None and number == number and role not in ("lr", "loss", "arm", "state", "diverged"):
+    if (
+        number is not None
+        and number == number
+        and role not in ("lr", "loss", "arm", "parametrization", "state", "diverged")
+    ):
         return Taken(None, number)
     return Taken(existing(frame, given, option))
 

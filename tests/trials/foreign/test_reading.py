@@ -300,3 +300,25 @@ def test_mixtures_of_experts_of_nearly_one_size_are_arms_and_no_scale() -> None:
     )
     assert sorted(found.trials.arms) == ["1in8", "2in88"]
     assert found.trials.dimensions == ("batch_size", "tokens")
+
+
+def test_a_size_that_makes_the_arms_is_still_known(tmp_path: Path) -> None:
+    found = reading(tmp_path, grid("width,lr,loss"), arm="width")
+    assert found.trials.arms == ("width 64", "width 128")
+    assert [found.trials.of_arm(arm).scales[0].width for arm in found.trials.arms] == [64, 128]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"width": "width*1e300"},
+        {"loss": "loss*1e308"},
+        {"parametrization": "3"},
+        {"diverged_above": math.nan},
+        {"lr": "5"},
+        {"along": ("seed",)},
+    ],
+)
+def test_options_that_cannot_be_are_refused(tmp_path: Path, options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"^expected "):
+        reading(tmp_path, grid("width,lr,loss").replace("2.1", "9"), **options)
