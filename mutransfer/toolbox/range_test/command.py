@@ -63,6 +63,9 @@ class LrRangeTestArguments:
     """Print JSON."""
     build: str = SweepConfig.build
     """A model of your own in place of ours: module:function, as in a sweep."""
+    task: str = ""
+    """A task of your own, of whatever kind: module:function, which returns (model, batches, loss) for a width. Batches
+    of two are (inputs, targets) and the loss takes outputs and targets; else it takes the model and a batch."""
     ramp: Ramp = dataclasses.field(default_factory=Ramp)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     init: InitConfig = dataclasses.field(default_factory=InitConfig)
@@ -80,6 +83,7 @@ OF_THE_MODEL = (
     "init",
     "optimizer",
     "build",
+    "task",
 )
 """What a result says itself."""
 
@@ -87,16 +91,15 @@ OF_THE_MODEL = (
 def run(words: list[str]) -> None:
     """Train along a ramp of rates, print what each rule reads off the loss, and draw it."""
     from mutransfer.data import load_corpus
-    from mutransfer.files import write_whole
-    from mutransfer.report.files import save_figure
     from mutransfer.study.result import read_swept
     from mutransfer.sweep.executors import local_device
-    from mutransfer.terminal import open_console
-    from mutransfer.toolbox.range_test.figure import RangePanel, range_tests
     from mutransfer.toolbox.range_test.measure import range_test_trial
 
     arguments = parse("lr-range-test", LrRangeTestArguments, words)
     arguments.ramp.validate()
+    if arguments.task and arguments.result is None:
+        _test_task(arguments)
+        return
     result = None if arguments.result is None else read_swept(Path(arguments.result))
     config, arm = _asked(arguments) if result is None else _of_result(arguments, result)
     trial = config.trial(arm, Scale(arguments.width), arguments.ramp.high, 0)
@@ -107,9 +110,49 @@ def run(words: list[str]) -> None:
     device = local_device(arguments.device, config.gpus_per_trial)
     test = range_test_trial(trial, corpus, device, ramp=arguments.ramp, seeds=arguments.seeds)
     optimum = None if result is None else _optimum(result, arm.name, arguments.width)
-    panel = RangePanel(f"{arm.name}, width {arguments.width}", test, optimum)
-    figure = range_tests([panel], f"{LOSSES[config.loss]} per token")
-    told = json.dumps(_told(test, optimum, to_json(trial)), indent=1, allow_nan=False)
+    unit = f"{LOSSES[config.loss]} per token"
+    _show(arguments, f"{arm.name}, width {arguments.width}", test, optimum, to_json(trial), unit)
+
+
+def _test_task(arguments: LrRangeTestArguments) -> None:
+    """The range test of a task of one's own, under the parametrization that is asked for."""
+    from mutransfer.optim import build_optimizer
+    from mutransfer.sweep.executors import local_device
+    from mutransfer.toolbox.own_task import build_task
+    from mutransfer.toolbox.range_test.measure import lr_range_test
+    from mutransfer.training.trainer import one_thread
+
+    given = [name for name in ("arm", "build") if getattr(arguments, name)]
+    if given:
+        raise ValueError(f"expected --task alone, got --{given[0]} beside it; leave one of them out")
+    device, width = local_device(arguments.device, 1.0), arguments.width
+    with one_thread(device):
+        built, batches, loss = build_task(
+            arguments.task, width, arguments.base_width, arguments.parametrization, 0, device
+        )
+        optimizer = build_optimizer(built.groups_for(1.0, arguments.optimizer), arguments.optimizer)
+        test = lr_range_test(built.model, batches, loss, optimizer, ramp=arguments.ramp, seeds=arguments.seeds, lr=1.0)
+    asked = {name: getattr(arguments, name) for name in ("task", "width", "base_width", "parametrization")}
+    trial = asked | {"optimizer": to_json(arguments.optimizer)}
+    _show(arguments, f"{arguments.task}, width {width}", test, None, trial, "of the task")
+
+
+def _show(
+    arguments: LrRangeTestArguments,
+    title: str,
+    test: RangeTest,
+    optimum: Optimum | None,
+    trial: dict[str, Any],
+    unit: str,
+) -> None:
+    """Write the figure and the numbers, and print what is read off them."""
+    from mutransfer.files import write_whole
+    from mutransfer.report.files import save_figure
+    from mutransfer.terminal import open_console
+    from mutransfer.toolbox.range_test.figure import RangePanel, range_tests
+
+    figure = range_tests([RangePanel(title, test, optimum)], unit)
+    told = json.dumps(_told(test, optimum, trial), indent=1, allow_nan=False)
     folder = Path(arguments.out)
     _, picture = save_figure("range_test", figure, folder)
     write_whole(folder / "range_test.json", told.encode() + b"\n")

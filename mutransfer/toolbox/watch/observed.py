@@ -52,6 +52,8 @@ class Observation:
     eps_share: Values
     activation: Values
     attention_logit: Values
+    skipped: bool = False
+    """The step had gradients and no update."""
 
     @property
     def update_ratio(self) -> Values:

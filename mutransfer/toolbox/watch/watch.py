@@ -38,6 +38,12 @@ class ExposesLogits(Protocol):
     def queries_and_keys(self, *inputs: Any) -> tuple[Tensor, Tensor]: ...
 
 
+class Scaler(Protocol):
+    """What scales a loss in float16."""
+
+    def get_scale(self) -> float: ...
+
+
 class Told:
     """What a loop tells of a step: `loss`, a scalar tensor (which is not waited for) or a number."""
 
@@ -80,7 +86,8 @@ class Watch:
                 told.loss = ...  # forward, backward, clipping, optimizer.step()
         watch.close()
 
-    `spikes` holds the spikes of the losses told up to the last watched step.
+    `spikes` holds the spikes of the losses told up to the last watched step, `skipped` counts the watched steps that
+    had gradients and no update, as a loss scaler leaves them.
     """
 
     def __init__(
@@ -89,6 +96,7 @@ class Watch:
         optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
         every: int = EVERY,
         sinks: Sequence[Sink] = (),
+        scaler: Scaler | None = None,
     ) -> None:
         """
         Args:
@@ -97,12 +105,16 @@ class Watch:
             optimizer: that updates them, or several. At a watched step it finds its parameters copied.
             every: the steps between watched ones, the first of which is step 0.
             sinks: functions, each of which gets every `Observation` in the step that it is of.
+            scaler: what scales the loss in float16 (torch.amp.GradScaler, or another with `get_scale`): gradients are
+                seen without its scale, and watched steps that it skips are counted in `skipped`.
 
         Raises:
             ValueError: where `every` is not above 0.
         """
         positive("every", every)
         self.spikes = SpikeScore()
+        self.skipped = 0
+        self._scaler = scaler
         self._model = model
         self._optimizers = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
         self._every = every
@@ -118,7 +130,8 @@ class Watch:
             self._keep(step, told)
             return
         found = Found(self._model)
-        with _hooks(self._model, self._optimizers, found):
+        scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
+        with _hooks(self._model, self._optimizers, found, scale):
             yield told
         self._keep(step, told)
         self._observe(step, found)
@@ -136,6 +149,8 @@ class Watch:
     def _observe(self, step: int, found: Found) -> None:
         losses, quantities = found.fetch(self._losses)
         self._losses = {}
+        skipped = bool(quantities["grad_norm"]) and not quantities["update_norm"]
+        self.skipped += skipped
         for at, loss in losses.items():
             self.spikes.see(at, loss)
         observation = Observation(
@@ -143,6 +158,7 @@ class Watch:
             losses=[[at, _finite(loss)] for at, loss in losses.items()],
             spike_score=self.spikes.percent,
             unrecovered=self.spikes.unrecovered,
+            skipped=skipped,
             **quantities,
         )
         for sink in self._sinks:
@@ -150,8 +166,8 @@ class Watch:
 
 
 @contextlib.contextmanager
-def _hooks(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], found: Found) -> Iterator[None]:
-    """Hooks that fill `found`, for as long as this is open."""
+def _hooks(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], found: Found, scale: float) -> Iterator[None]:
+    """Hooks that fill `found`, for as long as this is open; backward leaves gradients times `scale`."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     with contextlib.ExitStack() as stack:
         for path, module in model.named_modules():
@@ -162,7 +178,7 @@ def _hooks(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], found:
                 stack.enter_context(_listening(module, partial(_see_logits, found, called, module)))
         for parameter, name in names.items():
             if parameter.requires_grad:
-                seen = partial(_see_gradient, found, "grad_norm", name)
+                seen = partial(_see_gradient, found, "grad_norm", name, scale)
                 stack.callback(parameter.register_post_accumulate_grad_hook(seen).remove)  # type: ignore[no-untyped-call]
         for optimizer in optimizers:
             before: dict[nn.Parameter, Tensor] = {}
@@ -209,19 +225,21 @@ def _see_logits(found: Found, path: str, module: ExposesLogits, q_BHTD: Tensor, 
             found.add("attention_logit", path, (module.attention_scale * (q_BTD @ k_BTD.mT)).tril().abs().amax())
 
 
-def _see_gradient(found: Found, quantity: str, name: str, parameter: Tensor) -> None:
+def _see_gradient(found: Found, quantity: str, name: str, scale: Tensor | float, parameter: Tensor) -> None:
     if parameter.grad is not None:
         gradient = parameter.grad.detach()
-        found.add(quantity, name, _norm(gradient.coalesce().values() if gradient.is_sparse else gradient))
+        found.add(quantity, name, _norm(gradient.coalesce().values() if gradient.is_sparse else gradient) / scale)
 
 
 def _see_weights(found: Found, names: Names, before: dict[nn.Parameter, Tensor], optimizer: Any, *_: Any) -> None:
+    # fused optimizers get their gradients scaled, and the scale beside them
+    scale = 1.0 if getattr(optimizer, "grad_scale", None) is None else optimizer.grad_scale
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if parameter in names:  # some optimizers scale gradients in place, so these are seen here
                 before[parameter] = parameter.detach().clone()
                 found.add("weight_norm", names[parameter], _norm(parameter.detach()))
-                _see_gradient(found, "clipped_grad_norm", names[parameter], parameter)
+                _see_gradient(found, "clipped_grad_norm", names[parameter], scale, parameter)
 
 
 def _see_update(found: Found, names: Names, before: dict[nn.Parameter, Tensor], optimizer: Any, *_: Any) -> None:

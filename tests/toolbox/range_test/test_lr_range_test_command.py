@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,67 @@ def test_what_a_result_says_is_not_said_again(result: Path, capsys: pytest.Captu
     ):
         assert main(["lr-range-test", "--width", "16", "--result", str(result), *words]) == 2
         assert said in one_line(capsys)
+
+
+TASKS = """
+import torch
+from torch import nn
+
+def digits(width):
+    model = nn.Sequential(nn.Conv2d(1, width, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36 * width, 10))
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(32, 1, 8, 8, generator=draw)
+    y = torch.randint(0, 10, (32,), generator=draw)
+    return model, [(x[:16], y[:16]), (x[16:], y[16:])], nn.functional.cross_entropy
+
+def line(width):
+    model = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 1))
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(32, 4, generator=draw)
+    return model, [(x, x.sum(1, keepdim=True))], nn.functional.mse_loss
+
+def wrong(width):
+    model, batches, loss = line(width)
+    return model, [(x[:, :3], y) for x, y in batches], loss
+
+def tokens(width):
+    return nn.Linear(width, width)
+"""
+
+
+@pytest.fixture
+def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_tasks.py").write_text(TASKS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "my_tasks", raising=False)
+
+
+@pytest.mark.parametrize("task", ["digits", "line"])
+def test_a_task_without_tokens_is_tested_at_a_width(task: str, tasks: None, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["lr-range-test", "--width", "32", "--base-width", "16", "--task", f"my_tasks:{task}", "--device", "cpu"]
+    words += ["--ramp.steps", "40", "--ramp.low", "1e-4", "--seeds", "1", "--out", "found"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "recommended: lr" in said
+    told = json.loads(Path("found/range_test.json").read_text())
+    assert told["trial"]["task"] == f"my_tasks:{task}"
+    losses = [loss for loss in told["losses"][0] if loss is not None]
+    assert min(losses) < 0.95 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--task", "my_tasks:tokens"], "expected (model, batches, loss) from my_tasks:tokens, got (Linear)"),
+        (["--task", "my_tasks:wrong"], "to take its first batch, got RuntimeError: mat1 and mat2"),
+        (["--task", "my_tasks:line", "--build", "my_tasks:line"], "expected --task alone, got --build beside it"),
+    ],
+)
+def test_a_task_that_does_not_fit_is_refused_in_one_line(
+    words: list[str], said: str, tasks: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["lr-range-test", "--width", "32", "--base-width", "16", "--device", "cpu", *words]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert said in told.err

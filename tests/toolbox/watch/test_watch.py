@@ -96,6 +96,41 @@ def test_gradients_are_seen_before_and_after_clipping() -> None:
     assert math.hypot(*found.update_norm.values()) == pytest.approx(0.0125, rel=1e-4)
 
 
+@pytest.mark.parametrize("unscale", [False, True])
+def test_under_a_scaler_gradients_are_seen_without_its_scale_and_skipped_steps_counted(unscale: bool) -> None:
+    def run(scaler: torch.amp.GradScaler | None) -> tuple[Watch, list[Observation]]:
+        torch.manual_seed(0)
+        model = nn.Linear(4, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        seen: list[Observation] = []
+        watch = Watch(model, optimizer, every=1, sinks=[seen.append], scaler=scaler)
+        for step in range(3):
+            optimizer.zero_grad()
+            with watch.step(step) as told:
+                loss = model(torch.full((2, 4), float("inf") if step == 1 and scaler else 0.5)).square().mean()
+                told.loss = loss
+                if scaler is None:
+                    loss.backward()
+                    nn.utils.clip_grad_norm_(model.parameters(), 1e9)
+                    if step != 1:
+                        optimizer.step()
+                    continue
+                scaler.scale(loss).backward()
+                if unscale:
+                    scaler.unscale_(optimizer)
+                scaler.step(optimizer)
+                scaler.update()
+        return watch, seen
+
+    plain, expected = run(None)
+    scaled, found = run(torch.amp.GradScaler("cpu", init_scale=1024.0))
+    assert (plain.skipped, scaled.skipped) == (1, 1)
+    assert [each.skipped for each in found] == [False, True, False]
+    for at in (0, 2):
+        assert found[at].grad_norm == pytest.approx(expected[at].grad_norm, rel=1e-5)
+        assert found[at].clipped_grad_norm == pytest.approx(expected[at].clipped_grad_norm, rel=1e-5)
+
+
 def test_the_scale_of_activations_is_their_root_mean_square_over_all_calls() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
