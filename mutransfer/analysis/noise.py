@@ -13,13 +13,14 @@ experiments/calibration/noise.py measures them on eight seeds of real runs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mutransfer.analysis.curve import Array, two_way
-from mutransfer.analysis.quartic import SHARPEST, Quartic, Window
+from mutransfer.analysis.quartic import Quartic, Window
 
 NEAR = 0.1
 """Runs at rates with at most this excess loss tell the noise near the optimum, nats."""
@@ -32,9 +33,13 @@ SINGLE_SIGMA = 0.006
 SHARED_DF = 6.0
 """Most degrees of freedom that the other widths' sigma has for one. Measured, sigma fell by 1.2 to 1.5 per doubling
 of width (results/calibration/noise.json), so that one sigma for all would be too small for the narrowest."""
+FEWEST_DF = 2.0
+"""Fewest degrees of freedom of repeated seeds, a curve, that tell the noise by themselves."""
+LOWEST_LEVEL = 0.01
+"""Least sigma^2 of a table's runs, over what is known beforehand."""
 TILT = 1.0
 """kappa^2 before the first seed. Measured over eight seeds: 0.4 to 1.1 at five widths of two arms."""
-SINGLE_TILT = 1.7
+SINGLE_TILT = 2.0
 """kappa^2 where no seed was repeated. Measured, minima of eight seeds alone scattered by 0.9 to 1.3 times the variance
 that their residuals predict at four widths of two arms, by 5 at another."""
 TILT_DF = 6.0
@@ -53,20 +58,18 @@ class Noise:
 
 
 UNKNOWN = Noise(SINGLE_SIGMA**2, PRIOR_DF)
-"""sigma^2 before the first fit of a single seed."""
+"""sigma^2 where nothing was fitted."""
 
 
 def repeated_noise(windows: Sequence[Window]) -> tuple[Noise, ...] | None:
-    """sigma^2 of every window, from seeds that were run at the same rates; None where there are none, and where a seed
-    was not run at all rates of a window: what few rates two seeds share says less than the fit's residuals do."""
-    if any(np.isnan(points.losses).any() for points in windows):
-        return None
+    """sigma^2 of every window, from seeds that were run at the same rates; None where these are so few that the fit's
+    residuals say more."""
     squares, df = [], []
     for points in windows:
-        _, residuals, residual_df = two_way(points.losses[:, points.excess <= NEAR])
+        _, residuals, residual_df = two_way(points.losses[:, points.excess <= points.unit * NEAR])
         squares.append(float(np.nansum(residuals**2)))
         df.append(float(residual_df))
-    return _shared(squares, df, SEEDS_SIGMA) if sum(df) > 0 else None
+    return _shared(windows, squares, df, SEEDS_SIGMA) if sum(df) >= max(1, FEWEST_DF * len(windows)) else None
 
 
 def run_noise(quartics: Sequence[Quartic]) -> tuple[Noise, ...]:
@@ -74,36 +77,59 @@ def run_noise(quartics: Sequence[Quartic]) -> tuple[Noise, ...]:
     return repeated_noise([quartic.points for quartic in quartics]) or residual_noise(quartics)
 
 
+def expected_noise(windows: Sequence[Window]) -> tuple[Noise, ...]:
+    """sigma^2 of every window before its first fit."""
+    none = [0.0] * len(windows)
+    return _shared(windows, none, none, SINGLE_SIGMA)
+
+
 def residual_noise(quartics: Sequence[Quartic]) -> tuple[Noise, ...]:
-    """sigma^2 of every width, from the residuals of its fit. Curves sharper than a language model's have their loss in
-    another unit: what is known of sigma beforehand is scaled with them."""
+    """sigma^2 of every width, from the residuals of its fit."""
     df = [max(0.0, quartic.residual_df) for quartic in quartics]
-    bend = float(np.median([quartic.coefficients[2] for quartic in quartics])) if quartics else 0.0
-    sigma = SINGLE_SIGMA * max(1.0, bend / SHARPEST)
-    return _shared([quartic.weighted_squares for quartic in quartics], df, sigma)
+    squares = [quartic.weighted_squares for quartic in quartics]
+    return _shared([quartic.points for quartic in quartics], squares, df, SINGLE_SIGMA)
 
 
-def _shared(squares: Sequence[float], df: Sequence[float], sigma: float) -> tuple[Noise, ...]:
+def _shared(
+    windows: Sequence[Window], squares: Sequence[float], df: Sequence[float], sigma: float
+) -> tuple[Noise, ...]:
+    """sigma^2 of every curve: what a run of its scale has, times a level that all tell together, and its own squares.
+    The level is a mean of what the squares say and of 1, by their degrees of freedom: the geometric one where they
+    say less, because the arithmetic one could not fall below what was expected."""
+    typical = [(points.unit * points.typical_noise * sigma) ** 2 for points in windows]
+    told = sum(df)
+    over = sum(own / expected for own, expected in zip(squares, typical, strict=True)) / told if told > 0 else 1.0
+    weight = told / (told + PRIOR_DF)
+    level = max(over, LOWEST_LEVEL) ** weight if over < 1 else weight * over + 1 - weight
     found = []
-    for own_squares, own_df in zip(squares, df, strict=True):
-        others = PRIOR_DF + sum(df) - own_df
-        prior = (PRIOR_DF * sigma**2 + sum(squares) - own_squares) / others
-        weight = min(SHARED_DF, others)
-        found.append(Noise((weight * prior + own_squares) / (weight + own_df), weight + own_df))
+    for points, own_squares, own_df, expected in zip(windows, squares, df, typical, strict=True):
+        if points.noise is not None:
+            found.append(Noise(points.noise**2, math.inf))
+            continue
+        weight = min(SHARED_DF, PRIOR_DF + told - own_df)
+        found.append(Noise((weight * level * expected + own_squares) / (weight + own_df), weight + own_df))
     return tuple(found)
 
 
 def tilt(widths: Iterable[tuple[Window, Array, Noise]]) -> Noise:
-    """kappa^2 from the seeds that were run at all rates of their window; each width with the derivative of its minimum
-    by the losses at each rate, and its sigma^2."""
+    """kappa^2 from the seeds that were run at the same rates; each width with the derivative g of its minimum by every
+    run, and its sigma^2.
+
+    A seed moves the minimum by D_s = sum_j g_sj r_sj, r the two-way residuals, whose variance is sigma^2 q_s, with
+    q_s = sum_j g_sj^2 (1 - 1/n_j) and n_j the seeds at a rate. Over complete seeds each width has S - 1 degrees of
+    freedom; else as many as seeds count, (sum q)^2 / sum q^2, less the part that the rate means took."""
     total, df = TILT_DF * TILT, TILT_DF
-    for points, by_rate, noise in widths:
-        complete = points.losses[np.isfinite(points.losses).all(axis=1)]
-        if len(complete) < 2:
+    for points, by_run, noise in widths:
+        _, residuals, _ = two_way(points.losses)
+        told = 1 - 1 / points.runs_at[points.rate]
+        seeds = len(points.losses)
+        moves = np.bincount(points.seed, by_run * residuals[points.seed, points.rate], seeds)
+        expected = np.bincount(points.seed, by_run**2 * told, seeds)
+        if expected.sum() <= 0:
             continue
-        shifts = (complete - complete.mean(axis=0)) @ by_rate
-        total += float(shifts @ shifts) / (noise.variance * float(by_rate @ by_rate))
-        df += len(complete) - 1
+        free = float(expected.sum() ** 2 / (expected @ expected) * expected.sum() / (by_run @ by_run))
+        total += free * float(moves @ moves) / (noise.variance * float(expected.sum()))
+        df += free
     return Noise(total / df, df)
 
 

@@ -25,14 +25,36 @@ import numpy as np
 
 from mutransfer.analysis.curve import Array, Curve
 from mutransfer.analysis.interval import Estimate
-from mutransfer.analysis.noise import SINGLE_TILT, TILT_DF, UNKNOWN, Noise, repeated_noise, residual_noise, tilt
-from mutransfer.analysis.quartic import FEWEST_RATES, Quartic, fit, window
+from mutransfer.analysis.noise import (
+    SINGLE_TILT,
+    TILT_DF,
+    UNKNOWN,
+    Noise,
+    expected_noise,
+    repeated_noise,
+    residual_noise,
+    tilt,
+)
+from mutransfer.analysis.quartic import (
+    FEWEST_RATES,
+    LANGUAGE_MODELS,
+    Quartic,
+    Window,
+    fit,
+    step_of,
+    table_curvature,
+    window,
+)
 from mutransfer.config.scale import Scale
 
 SHAPE = 0.6
 """The part of the posterior's shape variance that counts, here and in the pooled fit: all of it covers too often."""
 ITERATIONS = 3
 """Of the fit's weights."""
+BRACKETED = 0.6
+"""Standard deviation of an optimum that is known to lie within a grid step of the best rate, in steps: uniform."""
+UNITS = 2
+"""Looks at the unit of the losses: the first by windows of a language model."""
 FLAT_RANGE = 5.0
 """Mean losses that differ by less than this many standard errors show no optimum: 4.95 is the 95% point of the
 studentized range of 7 equal means at 12 degrees of freedom."""
@@ -94,10 +116,11 @@ class Optimum:
         return Estimate(self.log2_lr, ((self.noise, self.df), (self.shape, math.inf)))
 
     def fitted(self, log2_lr: Array) -> Array:
-        """The fitted loss at each rate, NaN outside the rates that were fitted."""
+        """The fitted loss at each rate, NaN outside the rates that were fitted and the minimum."""
         if self.quartic is None:
             return np.full(np.shape(log2_lr), np.nan)
-        inside = (log2_lr >= self.quartic.points.low) & (log2_lr <= self.quartic.points.high)
+        points = self.quartic.points
+        inside = (log2_lr >= min(points.low, self.log2_lr)) & (log2_lr <= max(points.high, self.log2_lr))
         return np.where(inside, self.quartic(log2_lr), np.nan)
 
 
@@ -107,11 +130,13 @@ def curvatures(optima: Iterable[Optimum]) -> list[float]:
     return [fit.derivative(each.log2_lr, 2) / 2 for each in interior if (fit := each.quartic) is not None]
 
 
-def optima(curves: Sequence[Curve]) -> tuple[Optimum, ...]:
-    """The optimum of every curve. The curves are one arm's, and share what is known of the noise."""
-    windows = {curve.scale: points for curve in curves if (points := window(curve)) is not None}
+def optima(curves: Sequence[Curve], noise: float | None = None) -> tuple[Optimum, ...]:
+    """The optimum of every curve. The curves are one arm's, and share what is known of the noise, of their curvature
+    and of the unit of their losses. `noise`: the standard deviation of one run about its seed's curve, in that unit,
+    where it is known."""
+    windows = _windows(curves, noise)
     repeated = repeated_noise(list(windows.values()))
-    known = repeated or (UNKNOWN,) * len(windows)
+    known = _known(list(windows.values()))
     fits = tuple(fit(points, noise.variance) for points, noise in zip(windows.values(), known, strict=True))
     for _ in range(ITERATIONS - 1):
         known = repeated or residual_noise(fits)
@@ -123,10 +148,41 @@ def optima(curves: Sequence[Curve]) -> tuple[Optimum, ...]:
     )
 
 
+def _windows(curves: Sequence[Curve], noise: float | None) -> dict[Scale, Window]:
+    """The window of every curve that has one, with what is expected of it. The unit of the losses is told by how sharp
+    all curves are, and changes their windows: so there is a second look where it is not that of a language model."""
+    unit = 1.0
+    for _ in range(UNITS):
+        found = {}
+        for curve in curves:
+            points = window(curve, unit, noise=noise)
+            if points is not None:
+                found[curve.scale] = curve, points
+        if not found:
+            return {}
+        known = _known([points for _, points in found.values()])
+        for (scale, (curve, points)), each in zip(list(found.items()), known, strict=True):
+            step = step_of(curve, points, each.variance, each.df)
+            closed = None if step is None else window(curve, unit, step, noise)
+            found[scale] = curve, closed or points
+        fits = [fit(points, each.variance) for (_, points), each in zip(found.values(), known, strict=True)]
+        fits = [fit(before.points, each.variance, before) for before, each in zip(fits, known, strict=True)]
+        curvature = table_curvature(fits)
+        seen, unit = unit, curvature / float(np.clip(curvature, *LANGUAGE_MODELS))
+        if seen == unit:
+            break
+    return {scale: replace(points, curvature=curvature) for scale, (_, points) in found.items()}
+
+
+def _known(windows: Sequence[Window]) -> tuple[Noise, ...]:
+    """sigma^2 of every window before its first fit."""
+    return repeated_noise(windows) or expected_noise(windows)
+
+
 def _tilt(quartics: Sequence[Quartic], noises: Sequence[Noise]) -> Noise:
     """kappa^2 from the quartics that have a minimum."""
     return tilt(
-        (quartic.points, quartic.minimum_by_rate(), noise)
+        (quartic.points, quartic.minimum_gradient() @ quartic.influence, noise)
         for quartic, noise in zip(quartics, noises, strict=True)
         if quartic.minimum is not None
     )
@@ -151,7 +207,7 @@ def _optimum(curve: Curve, quartic: Quartic | None, noise: Noise, kappa: Noise) 
         # The neighbours are worse or diverged, but no quartic with a minimum goes through: known to one grid step, by
         # the bracket and not by the noise.
         step = float(np.max(np.diff(curve.log2_lr[best - 1 : best + 2])))
-        found = replace(tried, noise=step**2, quartic=None)
+        found = replace(tried, noise=(BRACKETED * step) ** 2, quartic=None)
     else:
         gradient = quartic.minimum_gradient()
         of_noise = noise.variance * quartic.influence @ quartic.influence.T

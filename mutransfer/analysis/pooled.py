@@ -21,13 +21,12 @@ from mutransfer.analysis.interval import Estimate
 from mutransfer.analysis.noise import SINGLE_TILT, TILT_DF, Noise, repeated_noise, residual_noise, tilt
 from mutransfer.analysis.optimum import SHAPE
 from mutransfer.analysis.quartic import (
-    CURVATURE,
     DISCREPANCY,
     OBSERVED_EXCESS,
     SEED_OFFSET,
-    TYPICAL_CURVATURE,
     WINDOW_ALWAYS,
     Quartic,
+    expected_curvature,
 )
 
 OWN_CURVATURE = 0.25
@@ -40,7 +39,11 @@ SKEW = 0.15
 """Prior standard deviation of b, 1/octave."""
 PEAKEDNESS = 0.05
 """Prior standard deviation of d, 1/octave^2."""
-STEPS = 6
+OWN_DF = 2.0
+"""Degrees of freedom of what is known beforehand of how far curves differ in curvature and skew."""
+RELEASE = 6.0
+"""How much further than that they are let go."""
+STEPS = 10
 LONGEST_STEP = 0.5
 """Of a minimum, octaves."""
 
@@ -115,20 +118,23 @@ def pool(quartics: Sequence[Quartic]) -> Located | None:
     theta = np.zeros(4 * len(windows) + 3 + offsets.shape[1])
     theta[minima] = [quartic.minimum for quartic in quartics]
     theta[levels] = [float(quartic(minimum)) for quartic, minimum in zip(quartics, theta[minima], strict=True)]
+    expected = windows[0].curvature
     bends = [quartic.derivative(minimum, 2) / 2 for quartic, minimum in zip(quartics, theta[minima], strict=True)]
-    theta[curvatures] = np.log(np.clip(bends, *CURVATURE) / TYPICAL_CURVATURE)
+    typical = float(np.exp(np.log(np.clip(bends, expected / 2, 2 * expected)).mean()))
+    theta[curvatures] = np.log([expected_curvature(quartic) / typical for quartic in quartics])
     shared = slice(4 * len(windows), 4 * len(windows) + 3)
     theta[shared.start] = theta[curvatures].mean()
     theta[curvatures] -= theta[shared.start]
     precision = np.zeros(len(theta))
     precision[curvatures], precision[skews] = OWN_CURVATURE**-2, OWN_SKEW**-2
     precision[shared] = CURVATURE_SPREAD**-2, SKEW**-2, PEAKEDNESS**-2
-    precision[shared.stop :] = SEED_OFFSET**-2
+    precision[shared.stop :] = (windows[0].unit * SEED_OFFSET) ** -2
 
+    own_terms = ((curvatures, OWN_CURVATURE**2), (skews, OWN_SKEW**2))
     for _ in range(STEPS):
         alpha, b, d = theta[shared]
         t = x - theta[minima][width]
-        a = TYPICAL_CURVATURE * np.exp(alpha + theta[curvatures])[width]
+        a = typical * np.exp(alpha + theta[curvatures])[width]
         skew = (b + theta[skews])[width]
         excess = a * t**2 * (1 + skew * t + d * t**2)
         by_minimum = -a * (2 * t + 3 * skew * t**2 + 4 * d * t**3)
@@ -141,7 +147,14 @@ def pool(quartics: Sequence[Quartic]) -> Located | None:
         step = influence @ residuals - posterior @ (precision * theta)
         step[minima] = np.clip(step[minima], -LONGEST_STEP, LONGEST_STEP)
         theta += step
-    if not all(points.low < m < points.high for points, m in zip(windows, theta[minima], strict=True)):
+        # What is each curve's own varies more than expected where the data say so: MacKay's (1992) update.
+        for terms, usual in own_terms:
+            told = 1 - np.diag(posterior)[terms] * precision[terms]
+            spread = (OWN_DF * usual + theta[terms] @ theta[terms]) / (OWN_DF + told.sum())
+            precision[terms] = 1 / (usual + RELEASE * max(0.0, spread - usual))
+    if not all(
+        points.least < m - points.center < points.most for points, m in zip(windows, theta[minima], strict=True)
+    ):
         return None
 
     by_run = influence[minima]
@@ -149,7 +162,7 @@ def pool(quartics: Sequence[Quartic]) -> Located | None:
     kappa = Noise(SINGLE_TILT, TILT_DF)
     if repeated:
         kappa = tilt(
-            (points, np.bincount(points.rate, by_run[w, width == w], len(points.z)).astype(np.float64), noise)
+            (points, by_run[w, width == w], noise)
             for w, (points, noise) in enumerate(zip(windows, noises, strict=True))
         )
     df = common_df(np.diag(of_noise), np.array([noise.df for noise in noises]))

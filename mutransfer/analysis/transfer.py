@@ -34,6 +34,7 @@ from mutransfer.analysis.optimum import Optimum, optima
 from mutransfer.analysis.regret import Regret, regret
 from mutransfer.analysis.settle import Settling, settle
 from mutransfer.analysis.verdict import INCONCLUSIVE, judge, reason, sentence
+from mutransfer.checks import positive
 from mutransfer.config import SweepConfig
 from mutransfer.config.scale import varying
 from mutransfer.trials.table import Horizon, Trials, from_frame
@@ -112,7 +113,7 @@ class Analysis:
         raise ValueError(f"found no arm {name!r}; wanted one of {', '.join(result.arm for result in self.arms)}")
 
 
-def analyze(trials: Trials | pd.DataFrame, tolerance: float = TOLERANCE) -> Analysis:
+def analyze(trials: Trials | pd.DataFrame, tolerance: float = TOLERANCE, noise: float | None = None) -> Analysis:
     """The analysis of a table of trials, or of a DataFrame with its columns (`trials.table.from_frame`).
 
     The slopes of two arms are taken as independent. Arms share their seeds, and at base_width even their runs, so
@@ -121,15 +122,19 @@ def analyze(trials: Trials | pd.DataFrame, tolerance: float = TOLERANCE) -> Anal
     Args:
         trials: a row per trial.
         tolerance: octaves per doubling of a size within which a slope counts as none.
+        noise: the standard deviation of one run about its seed's curve, in the unit of the loss, where it is known;
+            else it is estimated from the runs themselves and what is known of others.
 
-    Raises ValueError where there are no trials, where columns are missing, or where an arm mixes anything but rates,
-    seeds and scales.
+    Raises ValueError where there are no trials, where columns are missing, where an arm mixes anything but rates,
+    seeds and scales, or where the noise is no finite number above 0.
     """
+    if noise is not None:
+        positive("noise", noise)
     table = from_frame(trials) if isinstance(trials, pd.DataFrame) else trials
     if table.frame.empty:
         raise ValueError("expected at least one finished trial, got none; run the sweep first")
     dimensions = table.dimensions
-    arms = {name: _analyze_arm(name, table.of_arm(name), tolerance, dimensions) for name in table.arms}
+    arms = {name: _analyze_arm(name, table.of_arm(name), tolerance, dimensions, noise) for name in table.arms}
     lines = {name: slopes(result.optima, tuple(result.slopes)) for name, result in arms.items() if result.slopes}
     return Analysis(
         experiment=table.name,
@@ -147,11 +152,11 @@ def analyze(trials: Trials | pd.DataFrame, tolerance: float = TOLERANCE) -> Anal
     )
 
 
-def _analyze_arm(name: str, trials: Trials, tolerance: float, every: tuple[str, ...]) -> ArmResult:
+def _analyze_arm(name: str, trials: Trials, tolerance: float, every: tuple[str, ...], noise: float | None) -> ArmResult:
     measured = curves(trials)
     # An arm with one size of a dimension that varies in others has no slope along it.
     dimensions = varying(trials.scales) or every[:1]
-    found, estimator = together(optima(measured))
+    found, estimator = together(optima(measured, noise))
     lines = {along: line.interval for along, line in slopes(found, dimensions).items()}
     from_target = np.zeros(len(found))
     from_target[0], from_target[-1] = 1.0, -1.0

@@ -105,7 +105,8 @@ def test_a_rate_that_diverged_for_one_seed_counts_as_diverged() -> None:
 def test_a_fit_that_falls_to_the_end_of_the_range_is_censored() -> None:
     """Best rate inside, but the fit falls to the lowest rate tried: the optimum may lie below it."""
     losses = np.array([2.310, 2.307, 2.334, 2.305, 2.365, 2.385, 2.459])
-    found = only(Curve(Scale(32), RATES, losses + np.zeros((3, 1))))
+    noise = 0.01 * np.array([[-1], [0], [1]]) * (-1) ** np.arange(7)
+    found = only(Curve(Scale(32), RATES, losses + noise))
     assert (found.status, found.log2_lr) == ("censored_low", -10)
 
 
@@ -171,3 +172,84 @@ def test_rates_need_not_be_a_grid_nor_shared_by_widths() -> None:
     curves = [parabola(width, -7.1, np.sort(rng.uniform(-10, -4, 12))) for width in (32, 64)]
     for found in optima(curves):
         assert found.log2_lr == pytest.approx(-7.1, abs=1e-3)
+
+
+THREE = np.array([-7.97, -6.97, -5.97]), np.array([[3.5496, 3.5291, 3.5382]])
+"""Three runs of Step Law's public table (N 214,663,680, width 960), whose noise is 0.002 nats."""
+
+
+@pytest.mark.parametrize(
+    ("scale", "noise", "status"),
+    [
+        (Scale(960), None, "interior"),
+        (Scale(params=214_663_680, tokens=4e9, batch_size=32), None, "interior"),
+        (Scale(64), None, "flat"),
+        (Scale(64), 0.002, "interior"),
+        (Scale(960), 0.02, "flat"),
+    ],
+)
+def test_what_is_flat_depends_on_the_noise_of_runs_of_that_size(scale: Scale, noise: float | None, status: str) -> None:
+    (found,) = optima([Curve(scale, *THREE)], noise)
+    assert found.status == status
+
+
+def test_many_quiet_curves_of_one_seed_know_their_noise() -> None:
+    """Runs a tenth as noisy as expected: alone a curve of four rates tells little of it, forty together do."""
+    rng = np.random.default_rng(0)
+    rates = np.arange(-9.0, -4.0)
+    shapes = [2.3 + 0.02 * (rates - at) ** 2 for at in rng.uniform(-7.5, -6.5, 40)]
+    table = [
+        Curve(Scale(128, steps=at + 1), rates, (each + rng.normal(0, 0.0006, len(rates)))[None])
+        for at, each in enumerate(shapes)
+    ]
+    together = np.median([each.noise for each in optima(table)])
+    apart = np.median([only(curve).noise for curve in table])
+    assert together < apart
+    assert together < 0.5 * np.median([each.noise for each in optima(table, 0.006)])
+
+
+@pytest.mark.parametrize("times", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_unit_of_the_loss_changes_little(times: float, seeds: int) -> None:
+    """Bits, nats a word, or a loss that is not one of a language model: the same rates, about as sure."""
+    ratios = []
+    for seed in range(12):
+        sweep = planted(seed, seeds)
+        scaled = [Curve(c.scale, c.log2_lr, times * c.losses) for c in sweep.curves]
+        for before, after in zip(optima(sweep.curves), optima(scaled), strict=True):
+            assert before.interior
+            assert after.interior
+            assert before.ci_low is not None
+            assert before.ci_high is not None
+            assert before.ci_low < after.log2_lr < before.ci_high
+            ratios.append((after.noise + after.shape) / (before.noise + before.shape))
+    assert 0.5 < np.sqrt(np.median(ratios)) < 2
+
+
+@pytest.mark.parametrize(("spacing", "half"), [(1.0, 1.3), (0.5, 0.8)])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_step_closes_its_side_as_a_divergence_does(spacing: float, half: float, seeds: int) -> None:
+    """0.3 nats, 0.4 octaves above the best rate: a quartic through the step puts the optimum half an octave off."""
+    rng = np.random.default_rng(0)
+    held, widths = [], []
+    for _ in range(30):
+        rates = np.arange(-11.0, -3.0, spacing) - rng.uniform(0, spacing)
+        excess = 0.02 * (rates + 7) ** 2 + 0.3 * (rates > -6.6)
+        found = only(Curve(Scale(128), rates, 2.3 + excess + rng.normal(0, 0.005, (seeds, len(rates)))))
+        assert found.status == "interior"
+        assert found.ci_low is not None
+        assert found.ci_high is not None
+        held.append(found.ci_low <= -7 <= found.ci_high)
+        widths.append((found.ci_high - found.ci_low) / 2)
+    assert np.mean(held) >= 0.8
+    assert np.median(widths) <= half
+
+
+def test_what_falls_again_is_no_step() -> None:
+    """One bad rate beside the best one hides nothing beyond it."""
+    curve = parabola(128, -7.0, np.arange(-10.0, -3.0), 3, a=0.02)
+    curve.losses[:] += np.random.default_rng(0).normal(0, 0.004, curve.losses.shape)
+    curve.losses[:, 4] += 0.15
+    found = only(curve)
+    assert found.quartic is not None
+    assert found.quartic.points.high == -4

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from analysis.planted import World, parabola, world
 from mutransfer.analysis.curve import Curve
 from mutransfer.analysis.line import apart, combination, located, slope, slope_weights
+from mutransfer.analysis.noise import SEEDS_SIGMA
 from mutransfer.analysis.optimum import Optimum, optima
 from mutransfer.analysis.pooled import Located, common_df, pool
-from mutransfer.analysis.quartic import Quartic
+from mutransfer.analysis.quartic import Quartic, typical_noise
 from mutransfer.config.scale import Scale
 
 RATES = np.arange(-11.0, -2.0)
@@ -96,7 +97,8 @@ def test_noise_is_what_runs_do_to_minima() -> None:
     found = []
     for _ in range(200):
         curves = [parabola(width, at, RATES, 3) for width, at in zip(WIDTHS[:3], minima, strict=True)]
-        found.append(pooled([Curve(c.scale, RATES, c.losses + rng.normal(0, 0.006, c.losses.shape)) for c in curves]))
+        noise = [SEEDS_SIGMA * typical_noise(c.scale) * rng.normal(size=c.losses.shape) for c in curves]
+        found.append(pooled([Curve(c.scale, RATES, c.losses + own) for c, own in zip(curves, noise, strict=True)]))
     scatter = np.cov(np.array([each.log2_lr for each in found]).T)
     promised = np.mean([each.noise for each in found], axis=0)
     np.testing.assert_allclose(np.diag(promised), np.diag(scatter), rtol=0.3)

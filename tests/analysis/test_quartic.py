@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from analysis.planted import parabola
 from mutransfer.analysis.curve import Curve
-from mutransfer.analysis.quartic import DISCREPANCY, PEAKEDNESS, SKEW, Quartic, fit, powers, window
+from mutransfer.analysis.quartic import DISCREPANCY, PEAKEDNESS, SKEW, TYPICAL_CURVATURE, Quartic, fit, powers, window
 from mutransfer.config.scale import Scale
 
 RATES = np.arange(-10.0, -3.0)
@@ -35,7 +35,7 @@ def test_it_is_the_weighted_ridge_fit_to_the_seed_means() -> None:
     first = fit(points, VARIANCE)
     y, z = points.losses.mean(axis=0), points.z
     weights = np.diag(1 / (VARIANCE / 3 + (DISCREPANCY * (y - y.min())) ** 2))
-    penalty = np.diag([0, 0, 0, (SKEW * 0.025) ** -2, (PEAKEDNESS * 0.025) ** -2])
+    penalty = np.diag([0, 0, 0, (SKEW * TYPICAL_CURVATURE) ** -2, (PEAKEDNESS * TYPICAL_CURVATURE) ** -2])
     design = powers(z)
     posterior = np.linalg.inv(design.T @ weights @ design + penalty)
     beta = posterior @ design.T @ weights @ (y - y.min())

@@ -110,7 +110,7 @@ def rounded(data: Any) -> Any:
 
 
 def test_further_measures_are_told_with_their_sizes() -> None:
-    trials = frame({"mup": arm(0.22)})
+    trials = frame({"mup": arm(0.24)})
     trials["n_params"] = trials["width"] ** 2
     summary = to_summary(analyze(trials, 0.25))
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary

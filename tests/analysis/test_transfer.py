@@ -84,7 +84,7 @@ def test_an_arm_along_steps_has_no_law_of_size() -> None:
 
 
 def test_only_an_inconclusive_arm_says_what_would_settle_it() -> None:
-    near, far = analyze(both(sp=-1.0, mup=0.22), 0.25).arms[::-1]
+    near, far = analyze(both(sp=-1.0, mup=0.23), 0.25).arms[::-1]
     assert (near.verdict, far.verdict) == ("inconclusive", "does_not_transfer")
     assert near.settling
     assert near.settling[0].adds
@@ -172,3 +172,18 @@ def test_a_sentence_is_in_the_unit_of_the_loss() -> None:
     told = analyze(squared, 0.25).arm("mup").sentence
     assert " squared error (" in told
     assert "nats" not in told
+
+
+def test_the_noise_that_the_user_knows_decides_how_wide_intervals_are() -> None:
+    halves = []
+    for noise in (0.001, 0.004, 0.016):
+        (found,) = analyze(both().query("arm == 'mup'"), 0.25, noise).arms
+        assert found.transfer_slope is not None
+        halves.append(found.transfer_slope.ci_high - found.transfer_slope.estimate)
+    assert halves[0] < 0.9 * halves[1] < 0.45 * halves[2]
+
+
+@pytest.mark.parametrize("noise", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_noise_that_cannot_be_is_refused(noise: float) -> None:
+    with pytest.raises(ValueError, match="noise"):
+        analyze(both(), 0.25, noise)
