@@ -1,6 +1,6 @@
 """The minima of an arm's curves fitted together, as curves of one shape:
 
-    loss = u_s + c_w + a_w (t^2 + (b + b_w) t^3 + d t^4),   t = log2 lr - m_w,   a_w = 0.025 exp(alpha + alpha_w)
+    loss = u_s + c_w + a_w (t^2 + (b + b_w) t^3 + d t^4),   t = log2 lr - m_w,   a_w = typical exp(alpha + alpha_w)
 
 with seed offsets u_s as in the quartic, by Gauss and Newton's method from the quartics' minima, with their weights.
 What a width says of skew and peakedness serves all, so that slopes have 17% to 30% less error than through
@@ -32,7 +32,7 @@ from mutransfer.analysis.quartic import (
 OWN_CURVATURE = 0.25
 """Prior standard deviation of alpha_w: 0.1 over five measured curves, more over others."""
 OWN_SKEW = 0.04
-"""Prior standard deviation of b_w, 1/octave."""
+"""Prior standard deviation of b_w, 1/octave. Where the curves differ by more than these two, they are let go."""
 CURVATURE_SPREAD = 0.6
 """Prior standard deviation of alpha."""
 SKEW = 0.15
@@ -130,7 +130,7 @@ def pool(quartics: Sequence[Quartic]) -> Located | None:
     precision[shared] = CURVATURE_SPREAD**-2, SKEW**-2, PEAKEDNESS**-2
     precision[shared.stop :] = (windows[0].unit * SEED_OFFSET) ** -2
 
-    own_terms = ((curvatures, OWN_CURVATURE**2), (skews, OWN_SKEW**2))
+    usual_spreads = ((curvatures, OWN_CURVATURE**2), (skews, OWN_SKEW**2))
     for _ in range(STEPS):
         alpha, b, d = theta[shared]
         t = x - theta[minima][width]
@@ -148,7 +148,7 @@ def pool(quartics: Sequence[Quartic]) -> Located | None:
         step[minima] = np.clip(step[minima], -LONGEST_STEP, LONGEST_STEP)
         theta += step
         # What is each curve's own varies more than expected where the data say so: MacKay's (1992) update.
-        for terms, usual in own_terms:
+        for terms, usual in usual_spreads:
             told = 1 - np.diag(posterior)[terms] * precision[terms]
             spread = (OWN_DF * usual + theta[terms] @ theta[terms]) / (OWN_DF + told.sum())
             precision[terms] = 1 / (usual + RELEASE * max(0.0, spread - usual))
@@ -170,7 +170,9 @@ def pool(quartics: Sequence[Quartic]) -> Located | None:
     of_runs = influence * sigma2 @ influence.T
     covariance = kappa.variance * of_runs + SHAPE * (posterior - of_runs)
     fitted = [
-        _as_quartic(quartic, theta[own_terms], influence[own_terms][:, width == w], posterior, covariance, own_terms)
+        _as_quartic(
+            quartic, typical, theta[own_terms], influence[own_terms][:, width == w], posterior, covariance, own_terms
+        )
         for w, quartic in enumerate(quartics)
         for own_terms in [[levels[w], minima[w], curvatures[w], skews[w], *range(shared.start, shared.stop)]]
     ]
@@ -185,15 +187,21 @@ def pool(quartics: Sequence[Quartic]) -> Located | None:
 
 
 def _as_quartic(
-    quartic: Quartic, theta: Array, influence: Array, posterior: Array, covariance: Array, terms: list[int]
+    quartic: Quartic,
+    typical: float,
+    theta: Array,
+    influence: Array,
+    posterior: Array,
+    covariance: Array,
+    terms: list[int],
 ) -> tuple[Quartic, Array]:
     """A curve of the pooled fit as a quartic in z over the same points, with the covariance of its coefficients.
 
-    With `theta` = (c, m, alpha_w, b_w, alpha, b, d), a = 0.025 exp(alpha + alpha_w) and s = b + b_w the curve is
+    With `theta` = (c, m, alpha_w, b_w, alpha, b, d), a = typical exp(alpha + alpha_w) and s = b + b_w the curve is
     c + a (t^2 + s t^3 + d t^4) in t = z - (m - center). `terms` are the places of theta in both covariances.
     """
     c, m, alpha_own, b_own, alpha, b, d = theta
-    a, s = TYPICAL_CURVATURE * math.exp(alpha + alpha_own), b + b_own
+    a, s = typical * math.exp(alpha + alpha_own), b + b_own
     by = m - quartic.points.center
     # (z - by)^k = sum_j binomial(k, j) (-by)^(k - j) z^j
     shift = np.array([[math.comb(k, j) * (-by) ** (k - j) if k >= j else 0.0 for k in range(5)] for j in range(5)])

@@ -266,9 +266,11 @@ def typical_noise(scale: Scale) -> float:
 
 
 def step_of(curve: Curve, points: Window, variance: float, df: float) -> int | None:
-    """Where the loss makes a step that no smooth curve explains, a place in `curve.log2_lr`: the first rate on a side of
-    the best one whose loss is above what the quartic through all rates before it says there, but for a chance STEP; of
-    two sides the surer one. `variance` is that of one run, known to `df` degrees of freedom."""
+    """Where the loss makes a step that no smooth curve explains, a place in `curve.log2_lr`; None where it makes none.
+
+    It is the first rate on a side of the best one whose loss is above what the quartic through all rates before it says
+    there, but for a chance STEP; of two sides the surer one. `variance` is that of one run, known to `df` degrees of
+    freedom."""
     found, surest = None, 0.0
     first = int(np.searchsorted(curve.log2_lr, points.low - 1e-9))
     best = int(np.argmin(abs(points.z)))
