@@ -33,8 +33,9 @@ SINGLE_SIGMA = 0.006
 SHARED_DF = 6.0
 """Most degrees of freedom that the other widths' sigma has for one. Measured, sigma fell by 1.2 to 1.5 per doubling
 of width (results/calibration/noise.json), so that one sigma for all would be too small for the narrowest."""
-FEWEST_DF = 2.0
-"""Fewest degrees of freedom of repeated seeds, a curve, that tell the noise by themselves."""
+REPEATED = 0.7
+"""Least part of the rates at which further seeds were run, that these tell the noise by themselves. Pairs of runs, as
+a bracket places them, say less than the residuals of the fit do."""
 LOWEST_LEVEL = 0.01
 """Least sigma^2 of a table's runs, over what is known beforehand."""
 TILT = 1.0
@@ -64,12 +65,14 @@ UNKNOWN = Noise(SINGLE_SIGMA**2, PRIOR_DF)
 def repeated_noise(windows: Sequence[Window]) -> tuple[Noise, ...] | None:
     """sigma^2 of every window, from seeds that were run at the same rates; None where these are so few that the fit's
     residuals say more."""
+    further = sum(len(points.rate) - len(points.z) for points in windows)
+    enough = further >= REPEATED * sum((len(points.losses) - 1) * len(points.z) for points in windows)
     squares, df = [], []
     for points in windows:
         _, residuals, residual_df = two_way(points.losses[:, points.excess <= points.unit * NEAR])
         squares.append(float(np.nansum(residuals**2)))
         df.append(float(residual_df))
-    return _shared(windows, squares, df, SEEDS_SIGMA) if sum(df) >= max(1, FEWEST_DF * len(windows)) else None
+    return _shared(windows, squares, df, SEEDS_SIGMA) if enough and sum(df) > 0 else None
 
 
 def run_noise(quartics: Sequence[Quartic]) -> tuple[Noise, ...]:
