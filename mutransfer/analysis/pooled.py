@@ -32,18 +32,14 @@ from mutransfer.analysis.quartic import (
 OWN_CURVATURE = 0.25
 """Prior standard deviation of alpha_w: 0.1 over five measured curves, more over others."""
 OWN_SKEW = 0.04
-"""Prior standard deviation of b_w, 1/octave. Where the curves differ by more than these two, they are let go."""
+"""Prior standard deviation of b_w, 1/octave."""
 CURVATURE_SPREAD = 0.6
 """Prior standard deviation of alpha."""
 SKEW = 0.15
 """Prior standard deviation of b, 1/octave."""
 PEAKEDNESS = 0.05
 """Prior standard deviation of d, 1/octave^2."""
-OWN_DF = 2.0
-"""Degrees of freedom of what is known beforehand of how far curves differ in curvature and skew."""
-RELEASE = 6.0
-"""How much further than that they are let go."""
-STEPS = 10
+STEPS = 6
 LONGEST_STEP = 0.5
 """Of a minimum, octaves."""
 
@@ -130,7 +126,6 @@ def pool(quartics: Sequence[Quartic]) -> Located | None:
     precision[shared] = CURVATURE_SPREAD**-2, SKEW**-2, PEAKEDNESS**-2
     precision[shared.stop :] = (windows[0].unit * SEED_OFFSET) ** -2
 
-    usual_spreads = ((curvatures, OWN_CURVATURE**2), (skews, OWN_SKEW**2))
     for _ in range(STEPS):
         alpha, b, d = theta[shared]
         t = x - theta[minima][width]
@@ -147,11 +142,6 @@ def pool(quartics: Sequence[Quartic]) -> Located | None:
         step = influence @ residuals - posterior @ (precision * theta)
         step[minima] = np.clip(step[minima], -LONGEST_STEP, LONGEST_STEP)
         theta += step
-        # What is each curve's own varies more than expected where the data say so: MacKay's (1992) update.
-        for terms, usual in usual_spreads:
-            told = 1 - np.diag(posterior)[terms] * precision[terms]
-            spread = (OWN_DF * usual + theta[terms] @ theta[terms]) / (OWN_DF + told.sum())
-            precision[terms] = 1 / (usual + RELEASE * max(0.0, spread - usual))
     if not all(
         points.least < m - points.center < points.most for points, m in zip(windows, theta[minima], strict=True)
     ):

@@ -233,7 +233,7 @@ def test_it_goes_on_from_what_is_recorded() -> None:
     loss = parabola({32: -6.8, 64: -7.4, 128: -7.1, 256: -7.7, 512: -7.5})
     histories = search(unit(), loss, defaultdict(list))
     before = {key: list(seen) for key, seen in histories.items()}
-    surer = unit(target_se=0.02, budget=12.0)
+    surer = unit(target_se=0.012, budget=12.0)
     search(surer, loss, histories)
     assert look_back(surer, histories).spent > look_back(unit(), before).spent
     (wider,) = units(small(Path("unused"), search="bracket", widths=(*WIDTHS, 512), lrs=(2.0**-12, *LRS)))
