@@ -34,6 +34,8 @@ class AnalyzeArguments(Columns):
     """The result folder. None: results/ and the name of the first file."""
     tolerance: float = SweepConfig.tolerance
     """Octaves per doubling within which a slope counts as none."""
+    noise: float | None = None
+    """The standard deviation of one run about its curve, in the unit of the loss; None: as the runs show it."""
 
     @property
     def options(self) -> ReadOptions:
@@ -53,7 +55,7 @@ def run(words: list[str]) -> None:
         raise ValueError("expected files of runs, got none; give one, such as runs.csv")
     out = Path(arguments.out or Path("results") / Path(arguments.runs[0]).name.partition(".")[0])
     command = typed_command(["analyze", *words])
-    result = analyze_runs(arguments.runs, out, command, arguments.options, arguments.tolerance)
+    result = analyze_runs(arguments.runs, out, command, arguments.options, arguments.tolerance, arguments.noise)
     write_result(result)
     lines = list(result.trials.notes)
     if result.replaced is not None:

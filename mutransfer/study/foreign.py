@@ -53,9 +53,16 @@ class ForeignResult:
 
 
 def analyze_runs(
-    paths: Sequence[str | Path], out: Path, command: str, options: ReadOptions, tolerance: float
+    paths: Sequence[str | Path],
+    out: Path,
+    command: str,
+    options: ReadOptions,
+    tolerance: float,
+    noise: float | None = None,
 ) -> ForeignResult:
     """Read runs, analyze them, and keep the rows as they were read in the folder `out`.
+
+    `noise` is the standard deviation of a run, in the unit of the loss, where it is known.
 
     Raises:
         ValueError: where the runs cannot be read or analyzed, and where `out` holds something else, which stays.
@@ -63,7 +70,7 @@ def analyze_runs(
     rows = read_rows(paths)
     before = _origin_of(out, [source.path for source in rows.sources])
     reading = read(rows, options)
-    origin = Origin(out.name, command, rows.sources, rows.decimal, reading.resolved, reading.lines, tolerance)
+    origin = Origin(out.name, command, rows.sources, rows.decimal, reading.resolved, reading.lines, tolerance, noise)
     result = _analyzed(out, origin, reading.trials)
     with explain_write_errors(ResultFolder(out)):
         write(out, rows, origin)
@@ -78,7 +85,7 @@ def read_foreign(folder: Path) -> ForeignResult:
 
 def _analyzed(folder: Path, origin: Origin, trials: Trials) -> ForeignResult:
     named = replace(trials, name=origin.name)
-    return ForeignResult(folder, origin, named, analyze(named, origin.tolerance))
+    return ForeignResult(folder, origin, named, analyze(named, origin.tolerance, origin.noise))
 
 
 def _origin_of(out: Path, paths: Sequence[str]) -> Origin | None:

@@ -59,6 +59,21 @@ def test_step_law_has_a_slope_along_each_dimension(tmp_path: Path) -> None:
     assert all(each.ci_low < each.estimate < each.ci_high for each in arm.slopes.values())
 
 
+def test_a_noise_that_is_known_decides_the_interval_and_is_kept(tmp_path: Path) -> None:
+    widths = []
+    for noise in (0.0005, 0.005):
+        out = tmp_path / f"{noise}"
+        analyze_runs([SWEEPS / "marin_7381.csv"], out, "analyze", ReadOptions(width="1024"), 0.25, noise)
+        result = mt.read_result(out)
+        assert isinstance(result, ForeignResult)
+        assert result.origin.noise == noise
+        (optimum,) = result.analysis.arm("GQA").optima
+        assert optimum.ci_high is not None
+        assert optimum.ci_low is not None
+        widths.append(optimum.ci_high - optimum.ci_low)
+    assert widths[0] < 0.7 * widths[1]
+
+
 def test_mixtures_of_experts_want_a_larger_rate_with_a_larger_batch(tmp_path: Path) -> None:
     """At 64 and 128 sequences, 2 and 4 billion tokens: nothing in the file says that moe_name makes the arms."""
     options = ReadOptions(loss="smooth loss", params="N", tokens="D", batch_size="bs")
