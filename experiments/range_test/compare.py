@@ -21,7 +21,7 @@ from mutransfer.files import write_whole
 from mutransfer.report.files import png
 from mutransfer.toolbox.range_test.figure import RangePanel, range_tests
 from mutransfer.toolbox.range_test.measure import range_test_trial
-from mutransfer.toolbox.range_test.rates import RULES, Ramp, RangeTest, suggest_lrs
+from mutransfer.toolbox.range_test.rates import RATE_RULES, Ramp, RangeTest, suggest_lrs
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 3
@@ -141,10 +141,10 @@ def _lines(tests: Tests, result: Result) -> Iterator[str]:
     }.items():
         yield f"| {words} | {' | '.join(take(found[name]) for name in COLUMNS)} |".replace("-", "−")
     yield ""
-    yield "| slope (least squares), octaves per doubling of width | study | " + " | ".join(RULES) + " |"
-    yield "|---|---|" + "---|" * len(RULES)
+    yield "| slope (least squares), octaves per doubling of width | study | " + " | ".join(RATE_RULES) + " |"
+    yield "|---|---|" + "---|" * len(RATE_RULES)
     for arm, rows in found.groupby("arm", sort=False):
-        slopes = [slope(rows["width"], rows["log2_lr"] + (rows[name] if name else 0)) for name in ("", *RULES)]
+        slopes = [slope(rows["width"], rows["log2_lr"] + (rows[name] if name else 0)) for name in ("", *RATE_RULES)]
         yield f"| {arm} | {' | '.join(map(signed, slopes))} |".replace("-", "−")
 
 

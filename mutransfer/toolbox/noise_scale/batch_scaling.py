@@ -33,7 +33,7 @@ from mutransfer.config import OptimizerConfig
 from mutransfer.theory.optimizers import OPTIMIZERS
 
 
-class Rule(NamedTuple):
+class BatchRule(NamedTuple):
     """How the rate follows the growth of the batch, who says so, and the decays that change with it."""
 
     name: str
@@ -42,12 +42,12 @@ class Rule(NamedTuple):
     betas: tuple[str, ...]
 
 
-_BY_EXPONENT: Mapping[float | None, Rule] = {
-    1.0: Rule("linear", lambda growth: growth, "Goyal et al. 1706.02677", ()),
-    0.5: Rule("square root", math.sqrt, "Malladi et al. 2205.10287", ("beta1", "beta2")),
+_BY_EXPONENT: Mapping[float | None, BatchRule] = {
+    1.0: BatchRule("linear", lambda growth: growth, "Goyal et al. 1706.02677", ()),
+    0.5: BatchRule("square root", math.sqrt, "Malladi et al. 2205.10287", ("beta1", "beta2")),
 }
 
-RULES: Mapping[str, Rule] = {
+BATCH_RULES: Mapping[str, BatchRule] = {
     name: rule._replace(betas=tuple(beta for beta in rule.betas if beta in spec.fields))
     for name, spec in OPTIMIZERS.items()
     if (rule := _BY_EXPONENT.get(spec.batch_exponent)) is not None
@@ -90,12 +90,12 @@ def scale_batch(
         positive(name, value)
     if critical is not None:
         positive("critical", critical)
-    if optimizer.name not in RULES:
+    if optimizer.name not in BATCH_RULES:
         raise ValueError(
-            f"found optimizer {optimizer.name}; wanted one of {', '.join(RULES)}, for which there is a rule: tune its "
-            "rate at the new batch size"
+            f"found optimizer {optimizer.name}; wanted one of {', '.join(BATCH_RULES)}, for which there is a rule: tune "
+            "its rate at the new batch size"
         )
-    rule = RULES[optimizer.name]
+    rule = BATCH_RULES[optimizer.name]
     growth = to_batch / from_batch if critical is None else (1 + critical / from_batch) / (1 + critical / to_batch)
     scaled_lr = lr * rule.lr(growth)
     by_rate = 1.0 if optimizer.decay_mode == "lr_independent" else lr / scaled_lr

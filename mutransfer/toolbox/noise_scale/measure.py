@@ -36,7 +36,7 @@ from mutransfer.training.trainer import build, make_optimizer
 
 HORIZON = 100
 """Steps over which the running averages forget."""
-BLOCKS = 10
+NOISE_BLOCKS = 10
 """Blocks of consecutive steps whose spread says how sure an average is, whatever links neighbouring steps. With 20 the
 intervals are 8% narrower, and hold less where steps are linked."""
 REMEMBERED = 10
@@ -184,7 +184,7 @@ def estimate_noise_scale(signals: NDArray[np.float64], noises: NDArray[np.float6
     ages = np.arange(len(signals))[::-1]
     weights = np.ones(len(signals)) if horizon is None else (1 - 1 / horizon) ** ages
     counted = len(signals) if horizon is None else min(len(signals), 2 * horizon)
-    blocks = ages // max(1, counted // BLOCKS)
+    blocks = ages // max(1, counted // NOISE_BLOCKS)
     shares = np.bincount(blocks, weights) / weights.sum()
     pairs = np.stack([np.bincount(blocks, weights * each) / weights.sum() / shares for each in (signals, noises)])
     signal, noise = pairs @ shares

@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 
 from mutransfer.analysis.optimum import Optimum
 from mutransfer.report.style import FULL_PAGE, HALF_PAGE, INK, RULE, THEME, literal, rate_axis
-from mutransfer.toolbox.range_test.rates import BELOW_EDGE, RULES, RangeTest, suggest_lrs
+from mutransfer.toolbox.range_test.rates import BELOW_EDGE, RATE_RULES, RangeTest, suggest_lrs
 
 CURVE = "#0173b2"
 """The first colour of the arms' palette."""
@@ -117,7 +117,7 @@ def _draw_curve(axes: Axes, data: pd.DataFrame) -> None:
 
 def _draw_suggestions(axes: Axes, data: pd.DataFrame) -> None:
     """A row for each rule; under the edge, the rates that it advises."""
-    names = list(RULES)
+    names = list(RATE_RULES)
     for found in data[data["mark"] == "advised"].to_dict("records"):
         height = names.index("edge")
         axes.fill_between([found["low"], found["high"]], height - 0.28, height + 0.28, color=RULE, lw=0, zorder=1)

@@ -137,7 +137,7 @@ def take_until_it_leaves(losses: Iterable[float], ramp: Ramp) -> Array:
 def suggest_lrs(test: RangeTest) -> dict[str, Suggestion | None]:
     """The rate that each rule suggests, by its name; None where some seed has none: too few points, or for `edge` a
     loss that never left."""
-    return {name: _over_seeds([rule(test.lrs, losses) for losses in test.losses]) for name, rule in RULES.items()}
+    return {name: _over_seeds([rule(test.lrs, losses) for losses in test.losses]) for name, rule in RATE_RULES.items()}
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _edge(lrs: Array, losses: Array) -> float | None:
     return float(lrs[end]) if len(kept) < len(losses) else None
 
 
-RULES: Mapping[str, Callable[[Array, Array], float | None]] = {
+RATE_RULES: Mapping[str, Callable[[Array, Array], float | None]] = {
     "valley": _valley,
     "steep": _steep,
     "minimum": _minimum,

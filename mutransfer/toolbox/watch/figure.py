@@ -24,7 +24,7 @@ WIDE = 20
 LOSS, SPIKE = "#0173b2", "#d55e00"
 
 
-class Scale(NamedTuple):
+class ColourScale(NamedTuple):
     """How a quantity is coloured: what it is called, whether in logarithms, and the ends where they are set."""
 
     label: str
@@ -32,17 +32,17 @@ class Scale(NamedTuple):
     ends: tuple[float, float] | None = None
 
 
-RATIO = Scale(f"|update| / |weight| (healthy near {HEALTHY:g})", True, (SMALL, HEALTHY**2 / SMALL))
-SCALES: Mapping[str, Scale] = {
+RATIO = ColourScale(f"|update| / |weight| (healthy near {HEALTHY:g})", True, (SMALL, HEALTHY**2 / SMALL))
+SCALES: Mapping[str, ColourScale] = {
     "update_ratio": RATIO,
     "layer_update_ratio": RATIO,
-    "weight_norm": Scale("|weight|", True),
-    "update_norm": Scale("|update|", True),
-    "grad_norm": Scale("|gradient|, before clipping", True),
-    "clipped_grad_norm": Scale("|gradient|, after clipping", True),
-    "eps_share": Scale("share of elements in which epsilon dominates", False, (0.0, 1.0)),
-    "activation": Scale("root mean square of the output", True),
-    "attention_logit": Scale("largest |attention logit|", True),
+    "weight_norm": ColourScale("|weight|", True),
+    "update_norm": ColourScale("|update|", True),
+    "grad_norm": ColourScale("|gradient|, before clipping", True),
+    "clipped_grad_norm": ColourScale("|gradient|, after clipping", True),
+    "eps_share": ColourScale("share of elements in which epsilon dominates", False, (0.0, 1.0)),
+    "activation": ColourScale("root mean square of the output", True),
+    "attention_logit": ColourScale("largest |attention logit|", True),
 }
 """By quantity; a healthy ratio is in the middle of its colours."""
 
@@ -92,7 +92,7 @@ def _draw_losses(axes: Axes, losses: pd.Series[float], score: SpikeScore) -> Non
         axes.set_yscale("log")
 
 
-def _draw_heat(axes: Axes, table: pd.DataFrame, borders: list[float], scale: Scale) -> None:
+def _draw_heat(axes: Axes, table: pd.DataFrame, borders: list[float], scale: ColourScale) -> None:
     values = table.to_numpy()
     known = values[np.isfinite(values) & ((values > 0) | (not scale.logarithmic))]
     low, high = scale.ends or ((known.min(), known.max()) if len(known) else (1.0, 1.0))

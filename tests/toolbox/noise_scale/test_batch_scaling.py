@@ -142,7 +142,7 @@ def test_it_says_what_is_wrong() -> None:
     assert scale_batch(0.01, ADAM, from_batch=4, to_batch=64, critical=20.0).growth < 10
     for name in ("lr", "from_batch", "to_batch", "critical"):
         asked = {"lr": 0.01, "from_batch": 4, "to_batch": 8, "critical": 10.0} | {name: 0}
-        with pytest.raises(ValueError, match=f"found {name} 0"):
+        with pytest.raises(ValueError, match=f"expected {name} above 0, got 0"):
             scale_batch(asked["lr"], ADAM, **{key: asked[key] for key in asked if key != "lr"})  # type: ignore[arg-type]
 
 

@@ -12,7 +12,7 @@ from mutransfer.analysis import Optimum
 from mutransfer.config.scale import Scale
 from mutransfer.report.files import png
 from mutransfer.toolbox.range_test.figure import RangePanel, range_test_data, range_tests
-from mutransfer.toolbox.range_test.rates import RULES, Ramp, RangeTest, suggest_lrs
+from mutransfer.toolbox.range_test.rates import RATE_RULES, Ramp, RangeTest, suggest_lrs
 
 LRS = Ramp().lrs
 FALLING = 5 - 0.02 * np.arange(100.0)
@@ -44,7 +44,7 @@ def test_suggestions_the_advised_rates_and_the_optimum_are_as_they_were_found():
     data = range_test_data(PANEL)
     found = suggest_lrs(TEST)
     rows = marks(data, "suggestion").set_index("name")
-    assert list(rows.index) == list(RULES)
+    assert list(rows.index) == list(RATE_RULES)
     for name, suggestion in found.items():
         assert suggestion is not None
         ends = [suggestion.log2_lr, suggestion.low, suggestion.high]
