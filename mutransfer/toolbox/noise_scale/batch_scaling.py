@@ -92,8 +92,8 @@ def scale_batch(
         positive("critical", critical)
     if optimizer.name not in BATCH_RULES:
         raise ValueError(
-            f"found optimizer {optimizer.name}; wanted one of {', '.join(BATCH_RULES)}, for which there is a rule: tune "
-            "its rate at the new batch size"
+            f"found optimizer {optimizer.name}; wanted one of {', '.join(BATCH_RULES)}, for which there is a rule: "
+            "tune its rate at the new batch size"
         )
     rule = BATCH_RULES[optimizer.name]
     growth = to_batch / from_batch if critical is None else (1 + critical / from_batch) / (1 + critical / to_batch)
