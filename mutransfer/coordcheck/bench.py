@@ -24,6 +24,8 @@ BATCH_SIZE, CONTEXT = 8, 32
 TARGET = 0.25
 """At the narrowest width the chosen rate changes no module by more than this part of its initial size, nor what starts
 at zero by more than this: far above rounding, and small enough for changes to stay in proportion to the rate."""
+UNMOVED = 1 / 64
+"""Of `TARGET`: where the median module changes by less, the rate is too small to see anything."""
 LARGEST = 24
 """log2 of the largest and the smallest rate to be tried."""
 PROBE = 16.0
@@ -65,7 +67,13 @@ class Run:
     parameters: dict[str, str]
     ties: list[list[str]]
     own_rates: bool
-    largest_change: float
+    changes: tuple[float, float]
+    """The largest of a module relative to its initial size, and the median."""
+    final: str
+    frozen: list[str]
+    roles: Mapping[str, str]
+    """Of a `Parametrized`, the role of each module, and of each further parameter by its name."""
+    advice: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -80,14 +88,14 @@ class Bench:
     steps: int
     device: str
 
-    def start(self, width: int, seed: int, lr: float) -> tuple[nn.Module, Groups, bool]:
-        """A model at its initialization, its parameter groups, and whether these came with rates."""
+    def start(self, width: int, seed: int, lr: float) -> tuple[nn.Module, Groups, bool, Built]:
+        """A model at its initialization, its parameter groups, whether these came with rates, and what was built."""
         torch.manual_seed(seed)
         takes_seed = "seed" in inspect.signature(self.build).parameters
         built = self.build(width, seed=seed) if takes_seed else self.build(width)
         if isinstance(built, Parametrized):
             built.model.to(self.device)
-            return built.model, built.groups_for(lr, self.config), False
+            return built.model, built.groups_for(lr, self.config), False, built
         if isinstance(built, nn.Module):
             built = (built, [{"params": list(built.parameters())}])
         if not (isinstance(built, tuple) and len(built) == 2 and isinstance(built[0], nn.Module)):
@@ -100,13 +108,14 @@ class Bench:
         own = any("lr" in group for group in groups)
         # torch's AdamW would decay what does not say how much
         plain = {"lr": 1.0, "lr_mult": 1.0, "weight_decay": 0.0}
-        return model, [{**plain, **group, "lr": lr * {**plain, **group}["lr"]} for group in groups], own
+        return model, [{**plain, **group, "lr": lr * {**plain, **group}["lr"]} for group in groups], own, built
 
     def run(self, width: int, seed: int, lr: float, *, scheduled: bool = True) -> Run:
         """Train a model for a few steps and note what each shows."""
         with self._forked():
-            model, groups, own_rates = self.start(width, seed, lr)
-            given = {id(parameter): float(group["lr"]) for group in groups for parameter in group["params"]}
+            model, groups, own_rates, built = self.start(width, seed, lr)
+            shapes, advice = (built.shapes, built.notes) if isinstance(built, Parametrized) else (None, ())
+            given = {id(p): float(group["lr"]) for group in groups for p in group["params"] if p.requires_grad}
             optimizer = build_optimizer(groups, self.config)
             scheduler = self.scheduler(optimizer) if scheduled and self.scheduler is not None else None
             batch = _moved(self.batch(seed), self.device)
@@ -119,20 +128,37 @@ class Bench:
                 if step < self.steps:
                     optimizer.zero_grad()
                     loss.backward()  # type: ignore[no-untyped-call]
-                notes.take(step, observer.calls, rates)
+                notes.take(step, observer.calls, rates, observer.final)
                 if step == self.steps:
                     break
                 rates = {id(p): float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
                 optimizer.step()
                 if scheduler is not None:
                     scheduler.step()
-        return Run(notes.rows, notes.main, notes.ties, own_rates, notes.largest_change())
+        frozen = [module for module, name in notes.main.items() if not model.get_parameter(name).requires_grad]
+        known = {} if shapes is None else {name: shape.role for name, shape in shapes.items()}
+        roles = dict(known)
+        for module, name in notes.main.items():
+            weight = model.get_parameter(name)
+            here = [each for each in known if each.rpartition(".")[0] == module and model.get_parameter(each) is weight]
+            if here or name in known:
+                roles[module] = known[here[0] if here else name]  # of a shared weight, its use here
+        return Run(notes.rows, notes.main, notes.ties, own_rates, notes.changes(), notes.final, frozen, roles, advice)
 
     def choose_lr(self, width: int) -> float:
-        """The largest power of two at which, without the scheduler, no module changes by more than `TARGET`."""
+        """The largest power of two at which, without the scheduler, no module changes by more than `TARGET`; where that
+        is so small that most do not move at all (a gain that starts near zero changes by many times its size, a router
+        that decides anew by a jump), at which half of them do not."""
+        lr, typical = self._largest_lr(width, 0)
+        return lr if typical >= UNMOVED * TARGET else self._largest_lr(width, 1)[0]
+
+    def _largest_lr(self, width: int, which: int) -> tuple[float, float]:
+        """The largest power of two at which one of `Run.changes` is within `TARGET`, and the median change there."""
+        seen: dict[int, tuple[float, float]] = {}
 
         def too_large(exponent: int) -> bool:
-            return not self.run(width, 0, 2.0**exponent, scheduled=False).largest_change <= TARGET
+            seen[exponent] = self.run(width, 0, 2.0**exponent, scheduled=False).changes
+            return not seen[exponent][which] <= TARGET
 
         low = high = -8
         while not too_large(high) and high < LARGEST:
@@ -142,14 +168,14 @@ class Bench:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if too_large(middle) else (middle, high)
-        return 2.0**low
+        return 2.0**low, seen[low][1]
 
     def gradient_powers(self, width: int) -> dict[str, float]:
         """By parameter, the power of the gradient's size with which its first update goes: 1 for SGD, 0 for Adam."""
         sizes: list[dict[str, float]] = []
         with self._forked():
             for scale in (1.0, PROBE):
-                model, groups, _ = self.start(width, 0, 1.0)
+                model, groups, *_ = self.start(width, 0, 1.0)
                 optimizer = build_optimizer(groups, self.config)
                 before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
                 torch.manual_seed(0)

@@ -49,7 +49,9 @@ class Traits:
     gradient_power: float
 
 
-def find_causes(judgement: Judgement, ties: Sequence[Sequence[str]], tolerance: float) -> tuple[Finding, ...]:
+def find_causes(
+    judgement: Judgement, ties: Sequence[Sequence[str]], tolerance: float, advice: Sequence[str] = ()
+) -> tuple[Finding, ...]:
     """The modules at fault in the order of data flow, the culprit first; empty where every module is ok.
 
     What grows is at fault where its own excess does, as soon as it is off; what vanishes always is, since bounds leave
@@ -60,12 +62,13 @@ def find_causes(judgement: Judgement, ties: Sequence[Sequence[str]], tolerance: 
         judgement: of what was measured.
         ties: modules that share a parameter.
         tolerance: of the judgement.
+        advice: what the parametrization said of the model.
     """
     off = [module for module in judgement.modules if module.worst is not None]
     findings = [finding for module in off if (finding := _fault(module, judgement, ties, tolerance)) is not None]
     if findings or not off:
         return tuple(findings)
-    return (_unexplained(next((module for module in off if module.role == "logits"), off[0]), judgement),)
+    return (_unexplained(next((module for module in off if module.role == "logits"), off[0]), judgement, advice),)
 
 
 def _fault(
@@ -85,7 +88,7 @@ def _fault(
 def _own(slope: Slope, coordinates: Coordinates) -> float | None:
     """A module's own excess; None where a slope can tell none."""
     module, step = slope.module, slope.step
-    if slope.power is None or slope.quantity == "change":
+    if slope.power is None or slope.quantity in ("change", "fit"):
         return None
     if slope.quantity == "aligned":
         return coordinates.slope(module, "logit_scale", step) + coordinates.slope(module, "head_dim", step)
@@ -194,11 +197,17 @@ def _attention(name: str, step: int, coordinates: Coordinates) -> tuple[str, str
     return f"the scale of attention logits goes as {_as(scale)}; wanted {_as(-head_dim)}", evidence
 
 
-def _unexplained(module: ModuleVerdict, judgement: Judgement) -> Finding:
+def _unexplained(module: ModuleVerdict, judgement: Judgement, advice: Sequence[str]) -> Finding:
     assert module.worst is not None  # only what is off is explained
     names = [each.module for each in judgement.modules]
     before = names[names.index(module.module) - 1] if names.index(module.module) else "the model's input"
-    if module.role == "logits" and module.worst.status == GROWS:
+    if module.module == judgement.coordinates.final and module.worst.quantity == "fit":
+        meets = next((note for note in advice if note.startswith("two activations meet")), None)
+        cause = meets or (
+            "what the loss gets is multiplied by a number that goes with width: look at what stands after "
+            f"{before}, and at numbers inside"
+        )
+    elif module.role == "logits" and module.worst.status == GROWS:
         cause = "attention logits grow: a scale of 1/sqrt(d) with growing head_dim does this; use 1/d"
     else:
         cause = f"no rate, initialization or multiplier of a module explains it: look at what stands after {before}"

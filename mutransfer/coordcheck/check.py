@@ -92,11 +92,21 @@ def coord_check(
     unit = "the groups' rates times" if first.own_rates else "lr"
     rows = [row for each in runs for row in each.rows]
     rows += [(module, "gradient_power", 0, widths[0], 0, powers[name]) for module, name in first.parameters.items()]
+    if not config.spec.elementwise:  # an update of a whole matrix aligns with as many directions as the batch has
+        rows = [row for row in rows if row[1] != "pull"]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    if all(len(set(each["value"])) == 1 for _, each in frame[frame["quantity"] == "out_size"].groupby("module")):
+        raise ValueError(
+            f"expected models that grow with width, got the same sizes at widths {widths[0]} and {widths[-1]}; use the "
+            "width in build"
+        )
     check_alike(frame)
-    judgement = judge(read_coordinates(frame), tolerance)
-    findings = find_causes(judgement, first.ties, tolerance)
+    judgement = judge(read_coordinates(frame, first.roles, first.final), tolerance)
+    findings = find_causes(judgement, first.ties, tolerance, first.advice)
     warnings, blind = look_back(judgement, steps)
+    if first.frozen:
+        more = f" and {len(first.frozen) - 1} more" if len(first.frozen) > 1 else ""
+        warnings = (*warnings, f"{first.frozen[0] or 'the model'}{more} are frozen and not judged")
     return CoordCheck(
         verdict=FAIL if findings else BLIND if blind else PASS,
         findings=findings,
@@ -137,15 +147,17 @@ def check_alike(frame: pd.DataFrame) -> None:
 
 def look_back(judgement: Judgement, steps: int) -> tuple[tuple[str, ...], bool]:
     """What stands in the way of a verdict, in words, and whether the check is blind: whether at the narrowest width
-    half of what has a rate or more did not move beyond rounding, or something was not finite."""
+    something that has a rate did not move beyond rounding, or something was not finite."""
     values = judgement.coordinates.values
     rated = [m for m in judgement.coordinates.modules if (m, "rate", 0) in values and (values[m, "rate", 0] > 0).all()]
     if not rated:
         raise ValueError("found no parameter with a rate above 0; wanted a model to train: give parameter groups")
-    still = [module for module in rated if not judgement.slopes[module, "effective", steps].seen]
+    moved = [module for module in rated if (module, "effective", steps) in judgement.slopes]
+    still = [module for module in moved if not judgement.slopes[module, "effective", steps].seen]
     largest = max(
         (largest_ratio(values[module, "change", steps], values[module, "size", 0]))
         for module in judgement.coordinates.modules
+        if (module, "change", steps) in values
     )
     peaks = [
         max(
@@ -172,7 +184,7 @@ def look_back(judgement: Judgement, steps: int) -> tuple[tuple[str, ...], bool]:
         warnings.append(
             f"no logits of {unseen[0]}{more} were seen: whether head_dim grows, and their scale, is not judged"
         )
-    return tuple(warnings), 2 * len(still) >= len(rated) or not math.isfinite(largest)
+    return tuple(warnings), bool(still) or not math.isfinite(largest)
 
 
 def unseen_attention(judgement: Judgement) -> list[str]:

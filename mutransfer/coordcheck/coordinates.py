@@ -11,6 +11,9 @@ t updates, on the same batch.
 | change | the output less that at initialization | yes |
 | effective | the output less that of the initial parameters on the same input | yes |
 | aligned | what attention logits would be if queries and keys of their size all pointed the same way | yes |
+| pull | of a parameter: how far its update moved its module's output against the gradient that this received: the
+  decrease of the loss to first order over the sum of that gradient's sizes: what is aligned | yes |
+| fit | the same of the whole change of what the loss gets, and its gradient at initialization | yes |
 | l1 | mean absolute output, as the `mup` package records | |
 | input | the first input | |
 | gradient | the loss's gradient with respect to the output; root of the sum of squares over the passes before | |
@@ -26,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -70,6 +73,10 @@ class Coordinates:
     modules: tuple[str, ...]
     values: Mapping[Key, Array]
     slopes: Mapping[Key, Interval]
+    known_roles: Mapping[str, str] = field(default_factory=dict)
+    """The roles that a parametrization has found, by module and further parameter."""
+    final: str | None = None
+    """The module whose output the loss gets."""
 
     def slope(self, module: str, quantity: str, step: int) -> float:
         """An estimate; NaN where there is none."""
@@ -91,6 +98,8 @@ class Coordinates:
             dims = self.values.get((module, "weight_dims", 0))
             if module.endswith(LOGITS):
                 role = "logits"
+            elif module in self.known_roles and dims is not None:
+                role = self.known_roles[module]
             elif dims is None:
                 role = "after the readout" if at > last_wide else "none"
             elif dims.flat[0] < 2:
@@ -109,7 +118,9 @@ class Coordinates:
         return dict.fromkeys(self.modules, max(measured.values(), default=0.0)) | measured
 
 
-def read_coordinates(frame: pd.DataFrame) -> Coordinates:
+def read_coordinates(
+    frame: pd.DataFrame, roles: Mapping[str, str] | None = None, final: str | None = None
+) -> Coordinates:
     """The slopes of what was measured: rows as above, of two widths and two seeds or more."""
     table = frame.pivot(index=["module", "quantity", "step"], columns=["seed", "width"], values="value")
     table = table.sort_index(axis="columns")
@@ -121,4 +132,5 @@ def read_coordinates(frame: pd.DataFrame) -> Coordinates:
         for key, estimate, half in zip(keys, *log_slopes(widths, values), strict=True)
         if math.isfinite(estimate)
     }
-    return Coordinates(tuple(dict.fromkeys(frame["module"])), dict(zip(keys, values, strict=True)), slopes)
+    modules, known = tuple(dict.fromkeys(frame["module"])), {} if roles is None else roles
+    return Coordinates(modules, dict(zip(keys, values, strict=True)), slopes, known, final)

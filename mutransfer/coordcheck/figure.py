@@ -19,12 +19,19 @@ from mutransfer.report.style import BAND, FAINT, FULL_PAGE, INK, THEME, literal,
 
 COLOURS = {OK: "#0173b2", GROWS: "#d55e00", VANISHES: "#cc78bc"}
 """Of the arms' palette, which the colour-blind can tell apart."""
-LINES: dict[str, Any] = {"size": ":", "effective": (0, (4, 2)), "aligned": (0, (1, 1)), "change": "-"}
+LINES: dict[str, Any] = {
+    "size": ":",
+    "effective": (0, (4, 2)),
+    "aligned": (0, (1, 1)),
+    "change": "-",
+    "fit": (0, (6, 1)),
+}
 LABELS = {
     "size": "size at initialization",
     "effective": "effective update",
     "aligned": "what logits can reach",
     "change": "change",
+    "fit": "what the loss gets",
 }
 COLUMNS = 4
 LEAST = 1.5

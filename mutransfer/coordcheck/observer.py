@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
 from mutransfer.coordcheck.coordinates import LOGITS
@@ -67,12 +68,17 @@ class Observer(TorchFunctionMode):
         self.calls: list[Call] = []
         self._stack: list[tuple[str, Any, Any]] = []
         self._known: dict[int, list[Call]] = {}
+        self._given: dict[int, str] = {}
+        self.final = ""
+        """The module whose output the loss gets."""
         self._alive: list[Tensor] = []  # an id is reused once its tensor is gone
         self._hooks: list[Any] = []
         self._busy = False
 
     def __enter__(self) -> Observer:
         for name, module in self.model.named_modules():
+            if isinstance(module, ParametrizationList) or "parametrizations" in name.split("."):
+                continue  # it makes a weight: its parameters are charged to the module that uses that
             # outermost: what others' hooks multiply counts as the module's own
             self._hooks.append(module.register_forward_pre_hook(self._before(name), prepend=True, with_kwargs=True))
             self._hooks.append(module.register_forward_hook(self._after(name)))
@@ -101,6 +107,10 @@ class Observer(TorchFunctionMode):
             inputs = [tensor for tensor in tensors((args, kwargs)) if tensor.is_floating_point()]
             known = output is not None and id(output) in self._known and not _unasked(self._known[id(output)])
             hands_on = known or any(output is tensor for tensor in inputs)
+            if not name and output is not None and id(output) in self._given:
+                self.final = self._given[id(output)]
+            if not name and output is not None:
+                hands_on = id(output) in self._given  # what a number multiplies on the way out is the model's own
             if output is None or (hands_on and not list(module.parameters(recurse=False))):
                 return
             call = Call(name, inputs[0].detach() if inputs else None, output.detach().clone())
@@ -111,6 +121,8 @@ class Observer(TorchFunctionMode):
                     lambda gradient: setattr(call, "gradient", gradient.detach())
                 )
             self.calls.append(call)
+            self._given[id(output)] = name
+            self.final = name
             self._know(output, [call])
 
         return hook
@@ -213,7 +225,7 @@ class Observer(TorchFunctionMode):
         """Of queries and keys, a product that sums over `head_dim` terms: logits, should a softmax follow."""
         scale, aligned = 1.0, float(head_dim)
         for each in (query, key):
-            aligned *= float(each.detach().double().square().mean().sqrt())
+            aligned *= float(each.detach().abs().double().square().mean().sqrt())
             scale *= self._known[id(each)][0].outer if id(each) in self._known else 1.0
         return Call("", None, query.new_empty(0), head_dim=head_dim, logit_scale=scale, aligned=aligned)
 

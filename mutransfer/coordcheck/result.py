@@ -112,10 +112,16 @@ class CoordCheck:
         if self.verdict == PASS:
             changes = [slope for slope in self.judgement.slopes.values() if slope.quantity == "change" and slope.seen]
             powers = [slope.power.estimate for slope in changes if slope.power is not None]
+            fits = [
+                slope.power.estimate
+                for slope in self.judgement.slopes.values()
+                if slope.quantity == "fit" and slope.power
+            ]
+            outputs = f", that of what the loss gets {fits[-1]:+.2f}" if fits else ""
             aside = f"; but {self.warnings[0]}" if self.warnings else ""
             return (
                 "coordinate check passed: nothing grows or vanishes with width, slopes of changes are from "
-                f"{min(powers):+.2f} to {max(powers):+.2f}{aside}"
+                f"{min(powers):+.2f} to {max(powers):+.2f}{outputs}{aside}"
             )
         first = self.findings[0]
         return f"coordinate check failed: {first.module or WHOLE} {first.slope.status}: {first.cause}"
@@ -133,7 +139,8 @@ class CoordCheck:
     def table(self) -> pd.DataFrame:
         """A row per module, repeated blocks as one with the numbers of the first block that is off: role, the powers of
         width of its size at initialization and, after all updates, of its change and effective update, and status."""
-        columns, labels = {"size": 0, "change": self.steps, "effective": self.steps}, self.labels
+        columns = {"size": 0, "change": self.steps, "effective": self.steps, "pull": self.steps, "fit": self.steps}
+        labels = self.labels
         rows: dict[str, dict[str, Any]] = {}
         for each in self.judgement.modules:
             found = {name: self.judgement.slopes.get((each.module, name, step)) for name, step in columns.items()}
@@ -187,6 +194,8 @@ def fold(module: str) -> str:
 
 
 WORDS: Mapping[str, str] = {
+    "pull": "what its update does for the loss",
+    "fit": "what training changes in it",
     "size": "its size at initialization",
     "change": "its change",
     "effective": "its effective update",

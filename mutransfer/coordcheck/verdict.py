@@ -7,6 +7,8 @@
 | effective update | 0, or down to -1/2 where width sums terms that have not aligned yet |
 | change | the same; of logits, and where updates are in proportion to gradients, 0 or below: there both factors fall |
 | aligned | 0, or down to -1/2 |
+| pull | 0: what is not aligned yet does not count; -1/4 to 1/4 of gains and biases |
+| fit | 0 |
 
 What falls because a module's input or the gradient it receives falls is not held against the module.
 """
@@ -22,14 +24,15 @@ import numpy as np
 from mutransfer.analysis.interval import Interval
 from mutransfer.coordcheck.coordinates import Coordinates, Key
 
-TOLERANCE = 0.3
-"""Powers of width within this of their bounds pass. muP's lie outside by what width has not averaged out yet (at widths
-of 32 to 256 by up to 0.15), those of a broken rule by 1/2 or 1."""
+TOLERANCE = 0.25
+"""Half of the smallest power that a rule can be off by. Powers of width within this of their bounds pass. muP's lie
+outside by what width has not averaged out yet (at widths of 32 to 256 by up to 0.15), those of a broken rule by 1/2 or
+1."""
 UNALIGNED = -0.5
 """The power with which a sum over width falls, relative to that of aligned terms, while its terms are independent."""
 
 OK, GROWS, VANISHES = "ok", "grows", "vanishes"
-JUDGED = ("size", "effective", "aligned", "change")
+JUDGED = ("size", "pull", "effective", "aligned", "change", "fit")
 """In the order in which a module's quantities are looked at."""
 FREE_TO_FALL = ("output", "logits", "after the readout")
 
@@ -104,6 +107,14 @@ class Context:
         if quantity == "size":
             least = -math.inf if self.role in FREE_TO_FALL else UNALIGNED if self.role == "bottleneck" else 0.0
             return least + source, 0.0
+        if quantity == "fit":
+            return 0.0, 0.0
+        if quantity == "pull":
+            explained = (1 + p) * self.source + p * self.pushed
+            # a gain's or bias's sums over the batch align more or less as width grows; where updates are in proportion
+            # to gradients, what has not aligned yet counts twice
+            low, high = (-0.25, 0.25) if self.role in ("vector", "scalar") else (UNALIGNED if p >= 0.5 else 0.0, 0.0)
+            return low + min(0.0, explained), high + max(0.0, explained)
         if quantity == "effective":
             # an entrywise update of what reads no wide space is as large as its rate says
             exact = self.role in ("input", "vector") and p < 0.5
@@ -161,7 +172,8 @@ def _judged(coordinates: Coordinates, key: Key, tolerance: float) -> Slope:
         return max(interval.estimate + outer - high, low - interval.estimate - outer)
 
     multiplier = coordinates.slope(module, "outer", step)
-    outer = min((0.0, *([] if math.isnan(multiplier) else [multiplier])), key=beyond)
+    others = [] if math.isnan(multiplier) or quantity == "fit" else [multiplier]
+    outer = min((0.0, *others), key=beyond)
     power = Interval(interval.estimate + outer, interval.ci_low + outer, interval.ci_high + outer)
     status = OK
     if seen and beyond(outer) > tolerance:

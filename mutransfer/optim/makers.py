@@ -40,9 +40,16 @@ def _betas(config: OptimizerConfig) -> tuple[float, float]:
     return config.beta1, config.beta2
 
 
+def _fused(groups: Groups) -> bool:
+    """Fused kernels take real numbers only."""
+    return all(parameter.is_floating_point() for group in groups for parameter in group["params"])
+
+
 def _adamw(config: OptimizerConfig) -> Maker:
     """AdamW for the groups that an optimizer for matrices leaves to it, whose decay is their own."""
-    return lambda groups: torch.optim.AdamW(groups, betas=_betas(config), eps=config.eps, weight_decay=0.0, fused=True)
+    return lambda groups: torch.optim.AdamW(
+        groups, betas=_betas(config), eps=config.eps, weight_decay=0.0, fused=_fused(groups)
+    )
 
 
 def _without_eps(groups: Groups) -> Groups:
@@ -52,12 +59,12 @@ def _without_eps(groups: Groups) -> Groups:
 
 def adamw(groups: Groups, config: OptimizerConfig) -> Optimizer:
     """Loshchilov & Hutter 1711.05101."""
-    return torch.optim.AdamW(groups, betas=_betas(config), fused=True)
+    return torch.optim.AdamW(groups, betas=_betas(config), fused=_fused(groups))
 
 
 def adam(groups: Groups, config: OptimizerConfig) -> Optimizer:
     """Kingma & Ba 1412.6980."""
-    return torch.optim.Adam(groups, betas=_betas(config), fused=True)
+    return torch.optim.Adam(groups, betas=_betas(config), fused=_fused(groups))
 
 
 def adam_l2(groups: Groups, config: OptimizerConfig) -> Optimizer:

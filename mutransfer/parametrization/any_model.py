@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,15 @@ from torch import nn
 from mutransfer.checks import one_of
 from mutransfer.config import OptimizerConfig
 from mutransfer.parametrization.attention import logit_advice, unseen_scale
-from mutransfer.parametrization.multipliers import set_multipliers
+from mutransfer.parametrization.flow import meeting_advice
+from mutransfer.parametrization.multipliers import count_code, set_multipliers
 from mutransfer.parametrization.parametrized import Parametrized
 from mutransfer.parametrization.rescale import Initial, measure, rescale, take_given
 from mutransfer.parametrization.roles import uses_by_name
 from mutransfer.parametrization.rules import compute_rules
-from mutransfer.parametrization.shapes import ParamShape, describe, shapes_at
-from mutransfer.parametrization.sources import Build, Source, default_tokens, find_source, seeded
-from mutransfer.parametrization.trace import Trace, trace_forward
+from mutransfer.parametrization.shapes import ParamShape, block_pattern, describe, normalized_next, shapes_at
+from mutransfer.parametrization.sources import Build, Source, find_source, seeded
+from mutransfer.parametrization.trace import Trace, default_tokens, scale_free, trace_forward
 from mutransfer.theory.parametrizations import TABLES, Depth, Role, Table
 
 
@@ -82,10 +84,23 @@ def parametrize(
     source = find_source(build, width, base_width, base, delta, target, seed, device)
     traced = source.traced
     trace = _trace(traced, sample)
-    shapes = shapes_at(
-        source.target, source.sizes, traced, trace, {} if roles is None else roles, describe(**source.named)
+    grown = None if source.delta is None else _trace(source.delta, sample)
+    given = {} if roles is None else roles
+    shapes = shapes_at(source.target, source.sizes, traced, trace, given, describe(**source.named), grown=grown)
+    narrow: dict[str, list[str]] = {}
+    for name, shape in shapes.items():
+        if shape.role == "bottleneck" and not any(fnmatchcase(name, pattern) for pattern in given):
+            narrow.setdefault(block_pattern(name), []).append(name)
+    free = (
+        scale_free(traced, sample if sample is not None else default_tokens(traced), narrow.values()) if narrow else {}
     )
+    shapes |= {name: normalized_next(shapes[name]) for name in free}
+    _refuse_made(trace, shapes)
     table = _find_table(parametrization, source, shapes)
+    notes = []
+    if grown is not None and table.attention != 0:
+        shapes, said = count_code(table, shapes, source.target, trace.flow, grown.flow, _growth(source))
+        notes += said
     initials = _initials(source, shapes, {} if init_powers is None else init_powers)
     built = Parametrized(
         model=source.target,
@@ -102,19 +117,34 @@ def parametrize(
 
         owners = {name: source.target.get_submodule(name.rpartition(".")[0]) for name in mults}
         mults = {name: mult for name, mult in mults.items() if not isinstance(owners[name], MuReadout)}
-    notes = list(set_multipliers(source.target, mults, uses_by_name(traced, trace)))
+    hooks = set_multipliers(source.target, mults, uses_by_name(traced, trace))
+    notes += [hook.note for hook in hooks]
     factors = rescale(source.target, built.rules, initials)
     if factors:
         span = " to ".join(f"{each:.4g}" for each in sorted({min(factors.values()), max(factors.values())}))
         notes.insert(0, f"the initial values of {len(factors)} parameters were multiplied, by {span}")
-    if source.base is not None and source.delta is not None and table.attention != 0:
-        grown = _trace(source.delta, sample)
-        advice = logit_advice(table, trace.attention, grown.attention, _growth(source))
-        if advice is not None:
+    if grown is not None and table.attention != 0:
+        asked = meeting_advice(trace.flow, grown.flow, _growth(source))
+        logits = logit_advice(table, trace.attention, grown.attention, _growth(source))
+        for advice in [*asked, *([] if logits is None else [logits])]:
             warnings.warn(advice, stacklevel=2)
             notes.append(advice)
         notes += [note for note in (unseen_scale(table, trace.attention, grown.attention),) if note is not None]
-    return replace(built, notes=tuple(notes))
+    return replace(built, notes=tuple(notes), hooks=hooks)
+
+
+def _refuse_made(trace: Trace, shapes: Mapping[str, ParamShape]) -> None:
+    """Raises ValueError on a readout, or a map to a fixed space, that a norm of its weight computes: the size of what
+    comes out is then none of its parameters'."""
+    for name in sorted(trace.made):
+        parts = name.split(".")
+        normed = "parametrizations" in parts or parts[-1] in ("weight_g", "weight_v", "weight_orig")
+        if normed and shapes[name].role in ("output", "bottleneck"):
+            kind = "readout" if shapes[name].role == "output" else "map to a fixed space"
+            raise ValueError(
+                f"expected a {kind} whose weight is a parameter, got one that is computed from {name}, as under a "
+                "weight or spectral norm, which sets its size itself; take the norm off this weight"
+            )
 
 
 def _trace(model: nn.Module, sample: Any) -> Trace:

@@ -17,7 +17,7 @@ from mutransfer.parametrization.initial import base_std, config_mults, starts_co
 from mutransfer.parametrization.multipliers import set_multipliers
 from mutransfer.parametrization.parametrized import Parametrized, StreamMult
 from mutransfer.parametrization.rules import name_seed
-from mutransfer.parametrization.shapes import ParamShape, scale_shapes
+from mutransfer.parametrization.shapes import ParamShape, normalized_next, scale_shapes
 from mutransfer.theory.parametrizations import MATRICES, TABLES, Depth, Table
 
 
@@ -99,7 +99,11 @@ def _shapes(config: ModelConfig, base_width: int, depth_mult: float) -> Mapping[
     with torch.device("meta"):
         base, delta, target = (make(each) for each in (*_narrow(config, base_width), config))
         sample = torch.zeros((1, config.context), dtype=torch.long)
-        return scale_shapes(base, delta, target, sample, residual=_inside_blocks(target), depth_mult=depth_mult)
+        shapes = scale_shapes(base, delta, target, sample, residual=_inside_blocks(target), depth_mult=depth_mult)
+    for name, shape in shapes.items():
+        if config.qk_norm and shape.role == "bottleneck" and name.endswith("key.weight"):
+            shapes[name] = normalized_next(shape)
+    return shapes
 
 
 def _inside_blocks(model: nn.Module) -> set[str]:

@@ -15,8 +15,10 @@ from mutransfer.config import OptimizerConfig
 from mutransfer.optim import clip_grad_norm_
 from mutransfer.parametrization import interchange
 from mutransfer.parametrization import rules as rule_book
+from mutransfer.parametrization.multipliers import Hook, fold
 from mutransfer.parametrization.rules import ParamRule
 from mutransfer.parametrization.shapes import ParamShape
+from mutransfer.parametrization.trace import default_tokens
 from mutransfer.theory.parametrizations import Table
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class Parametrized:
     """What each sub-layer does to the residual stream; empty for a model of your own."""
     notes: tuple[str, ...] = ()
     """What was done to a model of your own beyond rescaling its initial values, and what is left for you to do."""
+    hooks: tuple[Hook, ...] = ()
+    """Multipliers on modules of a model of your own, which no checkpoint carries; see `export_`."""
 
     @cached_property
     def rules(self) -> dict[str, ParamRule]:
@@ -104,6 +108,23 @@ class Parametrized:
         """
         rules = self.rules
         return clip_grad_norm_(((p, rules[name].grad_mult) for name, p in self.model.named_parameters()), max_norm)
+
+    def export_(self, sample: Any = None) -> nn.Module:
+        """The model with every multiplier put into values, so that its checkpoint is the whole of it: into the weight,
+        or, where that is tied, into the gain of the norm before it. The output stays what it is; train on no further,
+        since rates are for the model as it was.
+
+        Args:
+            sample: what the model is called with; None: tokens.
+
+        Raises:
+            ValueError: where a multiplier can go nowhere; and for our own models, whose multipliers `build_model` sets.
+        """
+        if self.logit_scale or self.stream_mult:
+            raise ValueError("expected a model of your own, got one of ours; load its checkpoint into build_model's")
+        for hook in self.hooks:
+            fold(self.model, hook, default_tokens(self.model) if sample is None else sample)
+        return self.model
 
     def explain(self, lr: float = 1.0, config: OptimizerConfig | None = None) -> pd.DataFrame:
         """One row per parameter, repeated blocks as one: role and why, shape here and at the base width, initial

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -88,13 +88,15 @@ def measure(
     """
     check_patterns(given, shapes)
     base, delta = draw(0)
-    sums = [_variances(model) for model in (base, delta)]
+    kept = {name for name, shape in shapes.items() if _has_mean(shape, base.get_parameter(name))}
+    kept |= _computed(base, draw(1)[0]) if most > 1 else set()
+    sums = [_variances(model, kept) for model in (base, delta)]
     random = [name for name in shapes if any(each[name] > 0 for each in sums)]
     growing = [base.get_parameter(name).numel() for name in random if _grows(name, base, delta)]
     draws = min(most, max((math.ceil(ENOUGH / size) for size in growing), default=1))
     for index in range(1, draws):
         for total, model in zip(sums, draw(index), strict=True):
-            for name, variance in _variances(model).items():
+            for name, variance in _variances(model, kept).items():
                 total[name] += variance
     pooled = [_pool(total, shapes) for total in sums]
     initials = {}
@@ -105,7 +107,13 @@ def measure(
         if own is None and name in random:
             exact = most > 1 and not _grows(name, base, delta)
             noise = 0.0 if exact else _noise([model.get_parameter(name).numel() * draws for model in (base, delta)])
-            own = _power(name, stds, _growth(reference, base, delta), noise)
+            try:
+                own = _power(name, shapes[name], stds, _growth(reference, base, delta), noise)
+            except ValueError:
+                if target.get_parameter(name).requires_grad:
+                    raise
+                initials[name] = Initial(0.0, 1.0)  # frozen, and of no clear scheme: left as it is
+                continue
         mult = 1.0 if own is None else _growth(reference, base, target) ** own
         initials[name] = Initial(stds[0], mult)
     return initials
@@ -118,7 +126,8 @@ def take_given(target: nn.Module, shapes: Mapping[str, ParamShape], given: Mappi
     """
     check_patterns(given, shapes)
     initials = {}
-    for name, variance in _variances(target).items():
+    kept = {name for name, shape in shapes.items() if _has_mean(shape, target.get_parameter(name))}
+    for name, variance in _variances(target, kept).items():
         own = given_power(name, given)
         if own is None and variance > 0:
             raise ValueError(
@@ -155,10 +164,31 @@ def given_power(name: str, given: Mapping[str, float]) -> float | None:
     return powers[-1] if powers else None
 
 
-def _variances(model: nn.Module) -> dict[str, float]:
-    """0 for what starts constant."""
+def _computed(model: nn.Module, again: nn.Module) -> set[str]:
+    """Parameters that two seeds give the same values, which the code computes; none where that is so of all that are
+    not constant, since then the code seeds itself."""
+    named = {name: each.detach() for name, each in model.named_parameters(remove_duplicate=False)}
+    varied = {name for name, each in named.items() if _variance(each) > 0}
+    same = {name for name in varied if torch.equal(named[name], again.get_parameter(name))}
+    return set() if same == varied else same
+
+
+def _has_mean(shape: ParamShape, values: Tensor) -> bool:
+    """Whether a gain or scalar has a mean, which says how large it is, more than a spread."""
+    if shape.role not in ("vector", "scalar") or values.is_meta or values.is_complex():
+        return False
+    return bool(values.detach().double().mean().square() > _variance(values.detach()))
+
+
+def _variances(model: nn.Module, kept: Collection[str]) -> dict[str, float]:
+    """0 for what stays as it is."""
     named = model.named_parameters(remove_duplicate=False)
-    return {name: 0.0 if bool((p == p.flatten()[0]).all()) else p.detach().double().var().item() for name, p in named}
+    return {name: 0.0 if name in kept else _variance(p.detach()) for name, p in named}
+
+
+def _variance(values: Tensor) -> float:
+    wider = torch.view_as_real(values) if values.is_complex() else values
+    return 0.0 if values.numel() < 2 or bool((values == values.flatten()[0]).all()) else wider.double().var().item()
 
 
 def _pool(variances: Mapping[str, float], shapes: Mapping[str, ParamShape]) -> dict[str, float]:
@@ -202,12 +232,13 @@ def _noise(counts: list[int]) -> float:
     return math.sqrt(sum(1 / (2 * count) for count in counts))
 
 
-def _power(name: str, stds: list[float], growth: float, noise: float) -> float:
+def _power(name: str, shape: ParamShape, stds: list[float], growth: float, noise: float) -> float:
     at_base, at_delta = stds
     if growth == 1:
         return 0.0
     found = f"found {name} with an initial std of {at_base:.4g} at the base width and {at_delta:.4g} at the delta's"
-    say = f"or say how it changes: init_powers={{{name!r}: -0.5}}"
+    leaves = -0.5 if shape.role == "hidden" else -1 if shape.role in ("bottleneck", "output") else 0
+    say = f"or leave its values as they are: init_powers={{{name!r}: {leaves}}}"
     if min(stds) == 0:
         raise ValueError(f"{found}; wanted it random at both, or at neither: change its initialization, {say}")
     power = math.log(at_delta / at_base) / math.log(growth)

@@ -5,12 +5,13 @@
 | sums over some dimensions, or picks rows | fixed | wide | input |
 | | wide | wide | hidden |
 | | wide | fixed, and the model's output follows | output |
-| | wide | fixed, and more wide parameters follow | bottleneck |
+| | wide | fixed, and more wide parameters follow | bottleneck; hidden where a norm follows |
 | adds or multiplies it | nothing | wide | vector (or, with fixed dimensions too, input: a table of positions) |
 | none of its dimensions is wide | | | scalar |
 
-What was not seen is read as its module keeps it (torch.nn: (out, in), an embedding (in, out)), and what is of neither
-kind is an error.
+A sum whose terms are as many at every width (a map for each head) reads nothing wide. A norm takes the size of a map to
+a fixed space away: its change relative to its size counts, as a hidden map's does. What was not seen is read as its
+module keeps it (torch.nn: (out, in), an embedding (in, out)), and what is of neither kind is an error.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def find_roles(
     readouts: Collection[str],
     given: Mapping[str, Role],
     described: Mapping[str, str],
+    grown: Trace | None = None,
 ) -> dict[str, Place]:
     """The place of every parameter of `model`; one shared by two modules has one under each of its names.
 
@@ -58,6 +60,7 @@ def find_roles(
         readouts: the parameters that `find_readouts` met.
         given: roles by name pattern (`*.router.weight`), which win over what is found; of two that match, the later.
         described: each parameter's shapes in words, for errors.
+        grown: of a forward pass of the model at another width, where there is one.
 
     Raises:
         ValueError: naming the parameter, on one whose role cannot be decided; on a pattern or role that is not known.
@@ -66,7 +69,9 @@ def find_roles(
     for pattern, role in given.items():
         one_of(f"the role of {pattern}", role, get_args(Role))
     places = {}
+    at_delta = {} if grown is None else uses_by_name(model, grown)
     for name, uses in uses_by_name(model, trace).items():
+        steady = uses & at_delta[name] if name in at_delta else set()
         wide = frozenset(dim for dim, size in enumerate(sizes[name]) if size is not None)
         shape = tuple(model.get_parameter(name).shape)
         roles = [role for pattern, role in given.items() if fnmatchcase(name, pattern)]
@@ -74,7 +79,9 @@ def find_roles(
             places[name] = _as_given(roles[-1], shape, wide, uses)
         else:
             owner = model.get_submodule(name.rpartition(".")[0])
-            place = _find(shape, wide, uses, owner, name in readouts)
+            place = None if name in trace.lost and wide else _find(shape, wide, uses, steady, owner, name in readouts)
+            if place is None and not model.get_parameter(name).requires_grad:
+                place = Place("scalar", frozenset(), frozenset(range(len(shape))), "frozen")
             if place is None:
                 several = any(_reads(use, shape) for use in uses)
                 how = "used in several ways" if several else "used in no way that tells what it reads and writes"
@@ -111,13 +118,26 @@ def uses_by_name(model: nn.Module, trace: Trace) -> dict[str, set[Use]]:
 
 
 def _find(
-    shape: tuple[int, ...], wide: Dims, uses: Collection[Use], owner: nn.Module, is_readout: bool
+    shape: tuple[int, ...],
+    wide: Dims,
+    uses: Collection[Use],
+    steady: Collection[Use],
+    owner: nn.Module,
+    is_readout: bool,
 ) -> Place | None:
     """None where it cannot be decided."""
     every = frozenset(range(len(shape)))
     if not wide:
         return Place("scalar", frozenset(), every, "no wide dimension")
     maps = {(use.reads & wide, use.writes & wide): use for use in uses if _reads(use, shape)}
+    if len(maps) == 1 and all(use in steady for use in uses if _reads(use, shape)):
+        (use,) = maps.values()
+        if use.reads & wide:
+            return Place(
+                "input", use.reads - wide, every - (use.reads - wide), f"sums {use.terms} terms at every width"
+            )
+    if not maps and any(use.terms and use.kind == "elementwise" for use in set(uses) - set(steady)):
+        return None  # it multiplies the spectrum of something wide, all of which its transform mixes
     if len(maps) == 1:
         (use,) = maps.values()
         return _map(

@@ -37,6 +37,9 @@ class ParamRule(NamedTuple):
 
 FAMILIES = ("adam", "sgd", "norm", "spectral")
 
+_GAUGE: Mapping[str, int] = {"adam": -1, "sgd": -2, "norm": 0, "spectral": -1}
+"""The power of a forward multiplier with which a rate goes, all else being the same (Tensor Programs V, Lemma J.1)."""
+
 
 def compute_rules(
     shapes: Mapping[str, ParamShape], table: Table, base_std: Mapping[str, float], family: str, config: OptimizerConfig
@@ -60,26 +63,33 @@ def compute_rules(
     for name, shape in shapes.items():
         row, depth = table.rows[shape.role], table.depth
         matrix = shape.role in ("hidden", "bottleneck") and len(shape.shape) == 2  # torch's Muon takes no others
+        matrix &= family == "spectral"
         column = "adam" if family == "spectral" and not matrix else family
         rates = {"adam": row.adam_lr, "sgd": row.sgd_lr, "norm": row.norm_lr, "spectral": row.spectral_lr}
-        lr_mult = _factor(rates[column], shape)
+        lr_mult = _factor(rates[column], shape) * shape.gauge ** _GAUGE[column]
+        if matrix and config.spec.square_root_of_sides:
+            lr_mult *= _sides(shape.base_shape) / _sides(shape.shape)  # what the step has of itself
         lr_mult *= shape.depth_mult ** (depth.sgd_lr if family == "sgd" else depth.adam_lr)
-        eps_mult = _factor(row.adam_eps, shape) * shape.depth_mult**depth.adam_eps
+        eps_mult = _factor(row.adam_eps, shape) * shape.gauge * shape.depth_mult**depth.adam_eps
         decays = config.decay_vectors or shape.role in MATRICES
         rules[name] = ParamRule(
             name=name,
             role=shape.role,
             width_mult_in=shape.width_mult_in,
             width_mult_out=shape.width_mult_out,
-            init_std=base_std[name] * _factor(row.init_std, shape),
-            forward_mult=_factor(row.forward_mult, shape),
+            init_std=base_std[name] * _factor(row.init_std, shape) / shape.gauge,
+            forward_mult=_factor(row.forward_mult, shape) * shape.gauge / shape.code_mult,
             lr_mult=lr_mult,
             wd_mult=0.0 if not decays else 1.0 if config.decay_mode == "coupled" else 1.0 / lr_mult,
             eps_mult=eps_mult if column in ("adam", "norm") and config.scale_eps else 1.0,
-            grad_mult=_factor(row.gauge, shape),
+            grad_mult=_factor(row.gauge, shape) / shape.gauge,
             optimizer=None if family != "spectral" else "muon" if matrix else "adamw",
         )
     return rules
+
+
+def _sides(shape: tuple[int, ...]) -> float:
+    return float(max(1.0, shape[0] / shape[1]) ** 0.5)
 
 
 def _factor(exponents: Exponents, shape: ParamShape) -> float:
@@ -98,7 +108,11 @@ def tie(rules: Mapping[str, ParamRule], model: nn.Module) -> dict[str, ParamRule
         names.setdefault(id(parameter), []).append(name)
     tied = dict(rules)
     for shared in names.values():
-        if len({(rules[name].lr_mult, rules[name].eps_mult, rules[name].grad_mult) for name in shared}) > 1:
+        frozen = not model.get_parameter(shared[0]).requires_grad
+        if (
+            not frozen
+            and len({(rules[name].lr_mult, rules[name].eps_mult, rules[name].grad_mult) for name in shared}) > 1
+        ):
             raise ValueError(
                 f"found {' and '.join(shared)} tied, with different rates in this table; wanted a table in which a "
                 "tied weight has one rate: use mup (Table 8) or mup_table9, or untie them"
@@ -119,9 +133,9 @@ def param_groups(
 ) -> list[dict[str, Any]]:
     """Groups for any torch optimizer: parameters of equal multipliers share one, so foreach and fused kernels serve.
 
-    Each group holds `params`, `lr`, `weight_decay`, `lr_mult` (the ratio that `check_group_rates` guards), `eps` where
-    Adam's applies, and for the spectral family `optimizer`, the one of two that trains it. `lr` may be a tensor; each
-    group then gets a tensor of its own.
+    Frozen parameters are in none. Each group holds `params`, `lr`, `weight_decay`, `lr_mult` (the ratio that
+    `check_group_rates` guards), `eps` where Adam's applies, and for the spectral family `optimizer`, the one of two
+    that trains it. `lr` may be a tensor; each group then gets a tensor of its own.
 
     Raises ValueError on a rate of 0 with lr_independent decay, which divides by it.
     """
@@ -129,6 +143,8 @@ def param_groups(
         raise ValueError(f"found lr {float(lr):g} with lr_independent decay; wanted a rate above 0")
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         rule = rules[name]
         key = (rule.lr_mult, rule.wd_mult, rule.eps_mult, rule.optimizer)
         if key not in groups:
@@ -138,5 +154,7 @@ def param_groups(
                 groups[key]["eps"] = config.eps * rule.eps_mult
             if rule.optimizer is not None:
                 groups[key]["optimizer"] = rule.optimizer
+            if rule.optimizer == "muon" and config.spec.square_root_of_sides:
+                groups[key]["adjust_lr_fn"] = "original"  # the convention that the rates are for, in torch's words
         groups[key]["params"].append(parameter)
     return list(groups.values())

@@ -36,6 +36,11 @@ class ParamShape(NamedTuple):
     wide: tuple[bool, ...]
     reads: frozenset[int]
     why: str
+    code_mult: float = 1.0
+    """What the model's own code multiplies what goes through it by, over what it does so at the base width."""
+    gauge: float = 1.0
+    """The forward multiplier in which its rule is written, over the table's: its initial values and its Adam rate are
+    the table's over this."""
 
 
 def scale_shapes(
@@ -74,6 +79,11 @@ def compare_sizes(base: nn.Module, delta: nn.Module, target: nn.Module) -> dict[
         odd = sorted(shapes[0].keys() ^ shapes[2].keys() | shapes[0].keys() ^ shapes[1].keys())
         raise ValueError(f"found {odd[0]} in only some of the base, delta and target models; wanted them alike")
     known = describe(base=base, delta=delta, target=target)
+    if shapes[0] == shapes[1]:
+        raise ValueError(
+            "expected a model that grows with width, got the same shapes at the base width and at another; use the "
+            "width in build"
+        )
     sizes = {}
     for name in shapes[0]:
         at_base, at_delta, here = (each[name] for each in shapes)
@@ -86,6 +96,11 @@ def compare_sizes(base: nn.Module, delta: nn.Module, target: nn.Module) -> dict[
                 "models that differ in width alone"
             )
     return sizes
+
+
+def normalized_next(shape: ParamShape) -> ParamShape:
+    """Of a map to a fixed space inside the model, what it is where a norm follows: hidden."""
+    return shape._replace(role="hidden", why=f"{shape.why.partition(',')[0]}, normalized next")
 
 
 def block_pattern(name: str) -> str:
@@ -113,6 +128,7 @@ def shapes_at(
     described: Mapping[str, str],
     residual: Collection[str] = (),
     depth_mult: float = 1.0,
+    grown: Trace | None = None,
 ) -> dict[str, ParamShape]:
     """How every parameter of `target` scales from the `sizes` at the base width.
 
@@ -124,13 +140,14 @@ def shapes_at(
         roles: by name pattern, those that are given and not found.
         described: from `describe`, for errors.
         residual, depth_mult: as in `scale_shapes`.
+        grown: of a forward pass at another width, where there is one.
 
     Raises:
         ValueError: where a role cannot be decided.
     """
     wide_names = {name for name, base in sizes.items() if any(size is not None for size in base)}
     readouts = find_readouts(traced, trace.output, wide_names)
-    places = find_roles(traced, sizes, trace, readouts, roles, described)
+    places = find_roles(traced, sizes, trace, readouts, roles, described, grown)
     scaled = {}
     for name, size in _shapes(target).items():
         place = places[name]

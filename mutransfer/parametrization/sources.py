@@ -117,19 +117,3 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
-
-
-def default_tokens(model: nn.Module) -> torch.Tensor:
-    """Two short sequences of tokens for a model that has an embedding; all its tables have rows for them.
-
-    Raises ValueError on a model that has none.
-    """
-    rows = [module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)]
-    if not rows:
-        raise ValueError(
-            f"found no sample, and no embedding in {type(model).__name__} that would take tokens; wanted what it is "
-            "called with: give sample=torch.randn(2, 3, 8, 8), a tuple of arguments, or a mapping of keywords"
-        )
-    length = min(16, *rows)
-    device = next(model.parameters()).device
-    return torch.arange(2 * length, device=device).view(2, length) % min(rows)

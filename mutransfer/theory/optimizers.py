@@ -46,6 +46,8 @@ class OptimizerSpec(NamedTuple):
     """The field by which it averages its weights in place of a decaying schedule."""
     decay_follows_lr: bool = False
     """Its weight decay cannot be separated from its learning rate: there is no lr_independent decay."""
+    square_root_of_sides: bool = False
+    """Its step's norm is the learning rate times sqrt(max(1, rows / columns)) of the tensor as it is stored."""
     curved: bool = False
     """It differentiates twice at some steps: it trains one model at a time, eagerly."""
 
@@ -141,6 +143,7 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
         f"{_MATRIX}; {_SPECTRAL}",
         {"beta2": 0.999, "momentum": 0.95},
         elementwise=False,
+        square_root_of_sides=True,
     ),
     "shampoo": OptimizerSpec(
         "spectral",

@@ -27,10 +27,11 @@ def test_what_is_not_fails_with_the_culprit_the_cause_and_every_module() -> None
         assert_coord_check(plain, **SETTINGS)
     told = str(caught.value)
     assert "coordinate check failed: 1 grows: hidden lr is not divided by width" in told
-    assert [line.split()[:2] for line in told.splitlines()[:5]] == [
+    assert [line.split()[:2] for line in told.splitlines()[:6]] == [
         ["module", "role"],
         ["0", "input"],
         ["1", "hidden"],
+        ["*.bias", "vector"],
         ["2", "none"],
         ["3", "output"],
     ]

@@ -66,7 +66,7 @@ SPECTRAL = {  # Yang et al. 2310.17813: sqrt(n_out/n_in), over what the multipli
     "mean_field": (0, 0.5, 0, -0.5),
     "sp": (0, 0.5, 0, 0.5),
 }
-NAMES = ("embedding.weight", "blocks.0.mlp.up.weight", "readout.weight", "blocks.1.attention.key.weight")
+NAMES = ("embedding.weight", "blocks.0.mlp.up.weight", "readout.weight", "blocks.1.attention.value.weight")
 
 
 @pytest.mark.parametrize("parametrization", NORM)

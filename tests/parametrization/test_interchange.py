@@ -18,6 +18,9 @@ from mutransfer.parametrization import Parametrized, parametrize
 
 from .zoo import GPT2, MLP, ZOO, Conv1D, Llama, MoE, draw
 
+# a state is compared here, not stored for the plain model
+pytestmark = pytest.mark.filterwarnings("ignore:the multiplier of")
+
 SAMPLE = draw(4, 20)
 POWERS = {"*": -0.5, "up.*": 0.0}
 

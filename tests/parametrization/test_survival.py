@@ -16,6 +16,9 @@ from mutransfer.parametrization import Parametrized, parametrize
 
 from .zoo import GPT2, MLP, ZOO, batch, loss
 
+# a state is compared here, not stored for the plain model
+pytestmark = pytest.mark.filterwarnings("ignore:the multiplier of")
+
 WIDTH, BASE = 64, 32
 
 
