@@ -353,7 +353,7 @@ def test_attention_by_hand_whose_head_dim_grows_is_noted(
         ({"build": MLP, "width": 64, "base_width": 32, "target": MLP(8)}, "found base_width, build, target, width"),
         ({"target": MLP(8)}, "without base shapes"),
         ({"base": MLP(8), "target": MLP(8)}, "found base, target; wanted"),
-        ({"build": MLP, "width": 64, "base_width": -32}, "base_width -32"),
+        ({"build": MLP, "width": 64, "base_width": -32}, "base_width above 0, got -32"),
         ({"build": lambda width: None, "width": 64, "base_width": 32}, "found NoneType from build"),
         ({"build": MLP, "width": 64, "base_width": 32}, "no embedding in MLP"),
         ({"build": MLP, "width": 64, "base_width": 32, "sample": draw(2, 20), "parametrization": "umup"}, "constants"),
