@@ -71,7 +71,7 @@ def test_mup_passes_in_one_sentence_and_writes_what_it_promises(tmp_path, capsys
     found = json.loads((tmp_path / "new" / "out" / "coord_check.json").read_text())
     assert (found["schema"], found["verdict"], found["culprit"]) == (1, "pass", None)
     assert found["lr"] == 2.0**-9
-    assert {each["quantity"] for each in found["slopes"]} == {"size", "change", "effective"}
+    assert {each["quantity"] for each in found["slopes"]} == {"size", "change", "effective", "pull", "fit"}
     table = pd.read_csv(tmp_path / "new" / "out" / "coordinates.csv", keep_default_na=False)
     assert list(table.columns) == ["module", "quantity", "step", "width", "seed", "value"]
     assert set(table["width"]) == {16, 32, 64}
