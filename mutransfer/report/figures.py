@@ -331,7 +331,9 @@ def _legend_title(analysis: Analysis, view: View, slopes: bool) -> str:
     if not slopes:
         return DIMENSIONS[view.colours].word
     fitted = [
-        f"{arm.arm} {each.estimate:+.2f} [{each.ci_low:+.2f}, {each.ci_high:+.2f}]".replace("-", "−")
+        f"{arm.arm if len(analysis.arms) > 1 else ''} {each.estimate:+.2f} [{each.ci_low:+.2f}, {each.ci_high:+.2f}]".strip().replace(
+            "-", "−"
+        )
         for arm in analysis.arms
         if (each := arm.slopes.get(view.along)) is not None
     ]

@@ -40,7 +40,7 @@ class View(NamedTuple):
 def loss_view(analysis: Analysis) -> View:
     """Loss against learning rate: in colours the dimension that leaves the fewest panels."""
     chosen = _fewest(analysis, analysis.dimensions)
-    return View(chosen, (ARM, *(each for each in analysis.dimensions if each != chosen)))
+    return View(chosen, _fixed(analysis, [each for each in analysis.dimensions if each != chosen]))
 
 
 def rate_views(analysis: Analysis) -> dict[str, View]:
@@ -51,7 +51,7 @@ def rate_views(analysis: Analysis) -> dict[str, View]:
     for along in analysis.dimensions:
         others = [each for each in analysis.dimensions if each != along]
         colours = _fewest(analysis, others)
-        found[along] = View(colours, (ARM, *(each for each in others if each != colours)), along)
+        found[along] = View(colours, _fixed(analysis, [each for each in others if each != colours]), along)
     return found
 
 
@@ -90,6 +90,11 @@ def octaves_of(analysis: Analysis, along: str) -> list[float]:
 def sizes(analysis: Analysis, along: str) -> list[float]:
     """All sizes that were tried along a dimension, ascending."""
     return sorted({optimum.scale[along] for result in analysis.arms for optimum in result.optima})
+
+
+def _fixed(analysis: Analysis, dimensions: Sequence[str]) -> tuple[str, ...]:
+    """What a panel holds fixed: some dimensions, and the arm where there are several or nothing else names the panel."""
+    return tuple(dimensions) if dimensions and len(analysis.arms) == 1 else (ARM, *dimensions)
 
 
 def _fewest(analysis: Analysis, among: Sequence[str]) -> str:
