@@ -330,13 +330,12 @@ def _legend_title(analysis: Analysis, view: View, slopes: bool) -> str:
         return f"slope, octaves of rate per doubling of {word}" if slopes else ""
     if not slopes:
         return DIMENSIONS[view.colours].word
-    fitted = [
-        f"{arm.arm if len(analysis.arms) > 1 else ''} {each.estimate:+.2f} [{each.ci_low:+.2f}, {each.ci_high:+.2f}]".strip().replace(
-            "-", "−"
-        )
-        for arm in analysis.arms
-        if (each := arm.slopes.get(view.along)) is not None
-    ]
+    fitted = []
+    for arm in analysis.arms:
+        each = arm.slopes.get(view.along)
+        if each is not None:
+            slope = f"{each.estimate:+.2f} [{each.ci_low:+.2f}, {each.ci_high:+.2f}]".replace("-", "−")
+            fitted.append(f"{arm.arm} {slope}" if len(analysis.arms) > 1 else slope)
     found = literal("; ".join(fitted)) if len(fitted) <= 3 else "in the table"
     return f"slope per doubling of {word}: {found or 'not fitted'}\n{DIMENSIONS[view.colours].word}"
 

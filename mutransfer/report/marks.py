@@ -23,6 +23,9 @@ ABOVE_A_SIZE = 0.25
 BAND_ROW = 0.035
 """Height of a row of diverged trials, as a part of the panel."""
 
+LARGEST_BAND = 0.25
+"""Part of the panel that all rows together have at most."""
+
 DECIMALS = 6
 """Of a number that a figure draws."""
 
@@ -91,7 +94,7 @@ def place(data: pd.DataFrame) -> tuple[pd.DataFrame, Panel]:
     diverged = data["mark"] == "diverged"
     failed = sorted(set(data.loc[diverged, "size"]))
     rows = len(failed) + 1
-    top = low + (high - low) / (1 - BAND_ROW * rows) if failed else high
+    top = low + (high - low) / (1 - min(BAND_ROW * rows, LARGEST_BAND)) if failed else high
     same = data[diverged].groupby(["panel", "size", "log2_lr"])["seed"]
     aside = same.cumcount() - (same.transform("size") - 1) / 2
     row = data.loc[diverged, "size"].map({size: i + 1 for i, size in enumerate(failed)})

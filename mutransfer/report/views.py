@@ -93,7 +93,7 @@ def sizes(analysis: Analysis, along: str) -> list[float]:
 
 
 def _fixed(analysis: Analysis, dimensions: Sequence[str]) -> tuple[str, ...]:
-    """What a panel holds fixed: some dimensions, and the arm where there are several or nothing else names the panel."""
+    """What a panel holds fixed: some dimensions, and the arm where there are several or nothing else is fixed."""
     return tuple(dimensions) if dimensions and len(analysis.arms) == 1 else (ARM, *dimensions)
 
 
