@@ -95,7 +95,8 @@ class RayCluster:
         # on a GPU in a process of its own, since a recording that fails may leave it unfit to train
         alone = {} if self.device == "cpu" else {"max_calls": 1}
         self._measure = ray.remote(max_retries=RETRIES, retry_exceptions=False, **options | alone)(measure_execution)
-        self._corpus = ray.put(corpus)
+        # The workers of our own Ray map the same files; those of a cluster may not see them, and get the tokens sent.
+        self._corpus = ray.put(corpus if self._owns else corpus.in_memory())
 
     def measure(self, key: str, trial: TrialConfig, question: Question) -> None:
         task = self._on(self._measure, WHOLE)
