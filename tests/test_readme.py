@@ -115,6 +115,11 @@ def test_the_example_of_an_experiment_is_one(tmp_path: Path) -> None:
 def test_links_and_named_files_exist(document: Path) -> None:
     text = document.read_text()
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("http")]
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^#+ (.*)", text, re.M)
+    }
+    assert {link[1:] for link in links if link.startswith("#")} <= headings
+    links = [link for link in links if not link.startswith("#")]
     assert all((document.parent / link).exists() for link in links), links
     for path in re.findall(r"`((?:mutransfer|tests|experiments|results)/[\w./]+)`", text):
         if not path.startswith(("results/", "experiments/NAME")):

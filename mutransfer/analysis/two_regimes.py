@@ -35,6 +35,8 @@ LEVEL_SD = 5.0
 """Of c about the median optimum, octaves: it is not known."""
 LEAST_SD = 0.03
 """An optimum is never known better, octaves."""
+MOST_DF = 1e4
+"""Degrees of freedom of a variance from which on it counts as known."""
 DRAWS = 400
 """Of the posterior that predictions are made of."""
 THINNED = 4
@@ -160,8 +162,9 @@ def _curved_beliefs(beliefs: Beliefs, df: float) -> tuple[Array, Array]:
     knees = () if beliefs.regimes is None else beliefs.regimes.knee
     scatters = (beliefs.scatter.size, beliefs.scatter.length, beliefs.scatter.cell)
     middle = np.array([*(prior.mean for prior in knees), *np.log(scatters), 0.0])
-    # The log of a variance with df degrees of freedom has about the variance 2 / df.
-    return middle, np.array([*(prior.sd for prior in knees), *[SCATTER_SD] * 3, math.sqrt(2 / max(df, 1.0))])
+    # The log of a variance with df degrees of freedom has about the variance 2 / df, next to none if it is known.
+    df = min(max(df, 1.0), MOST_DF)
+    return middle, np.array([*(prior.sd for prior in knees), *[SCATTER_SD] * 3, math.sqrt(2 / df)])
 
 
 def surface(cells: Cells, beliefs: Beliefs) -> Surface:

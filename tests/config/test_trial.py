@@ -28,7 +28,7 @@ from mutransfer.theory.schedules import SCHEDULES
 
 TRIAL = SweepConfig().trial(SweepConfig().arms[0], Scale(64), 2.0**-7, 0)
 
-DEFAULTS = "9f8d"
+DEFAULTS = "3e4e"
 """Digest of every default of a trial, under schema 1."""
 
 
@@ -166,6 +166,8 @@ def other(value: Any) -> Any:
     """A valid value that is not this one."""
     if isinstance(value, bool):
         return not value
+    if isinstance(value, tuple):
+        return (*value, 0.5)
     return {"linear": "cosine"}[value] if isinstance(value, str) else value + 1 if isinstance(value, int) else 0.3
 
 

@@ -95,5 +95,5 @@ def test_explain_shows_what_depth_does() -> None:
 
 
 def test_a_base_depth_of_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="base_depth 0"):
+    with pytest.raises(ValueError, match="base_depth above 0, got 0"):
         build_model(RICH, "completep", base_width=BASE, base_depth=0)

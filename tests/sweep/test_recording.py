@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from mutransfer.config import SweepConfig
+from mutransfer.config import SweepConfig, to_json
 from mutransfer.search.cost import training_flops
 from mutransfer.search.planned import PlannedTrial, Point, cells, plan_trial
 from mutransfer.sweep.recording import make_record
@@ -37,7 +37,7 @@ def test_what_was_asked_is_that_of_the_trial_and_not_of_the_sweep() -> None:
     found, trial = record(), planned().config
     assert (found.arm, found.parametrization, found.lr, found.seed, found.round) == ("mup", "mup", 2.0**-7, 1, 2)
     assert (found.width, found.depth, found.base_width, found.base_depth) == (64, 4, 128, 3)
-    assert found.config == dataclasses.asdict(trial)
+    assert found.config == to_json(trial)
     assert found.flops == training_flops(trial)
 
 

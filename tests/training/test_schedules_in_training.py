@@ -197,7 +197,7 @@ def test_a_sweep_with_plateaus_is_read_back_with_the_rates_that_it_had(tmp_path:
     words += ["--parametrizations", "mup", "--data", f"text:{tmp_path / 'text'}", "--executor", "inprocess"]
     assert main(["sweep", *words, "--device", "cpu", "--out", str(tmp_path / "out")]) == 0
     drops = set()
-    for trial in read_trials(tmp_path / "out")[1]:
+    for trial in read_trials(tmp_path / "out"):
         assert trial.run is not None
         rates = trial.run.lr.value / trial.record.lr
         assert rates[:3].tolist() == [1.0] * 3
