@@ -43,10 +43,11 @@ from analysis.planted import HELD_OUT, REAL, SHARES, World, world  # noqa: E402
 from calibrate import markdown  # noqa: E402
 
 from mutransfer.analysis.interval import Interval  # noqa: E402
-from mutransfer.analysis.line import prediction  # noqa: E402
+from mutransfer.analysis.line import combination, prediction, together  # noqa: E402
 from mutransfer.analysis.optimum import optima  # noqa: E402
 from mutransfer.analysis.regret import regret  # noqa: E402
 from mutransfer.analysis.verdict import TRANSFERS, judge  # noqa: E402
+from mutransfer.config.scale import Scale  # noqa: E402
 
 RESULTS = ROOT / "results" / "calibration"
 WIDTHS = 4
@@ -109,17 +110,18 @@ def derived(step: float, repeats: int) -> list[dict[str, object]]:
     for repeat, (kind, slope) in product(range(repeats), product(MIXTURE, SLOPES)):
         wobble = WOBBLE * (repeat % 2)
         planted = world(rng, slope=slope, widths=sizes, step=step, kind=kind, factor=1.0, wobble=wobble)
-        located = optima(planted.curves)
+        located, _ = together(optima(planted.curves))
         if sum(optimum.interior for optimum in located) < 2:
             continue
         recommended = judge(located, TOLERANCE) == TRANSFERS
         for times in FAR:
             truth = -7 + slope * (math.log2(times) + (WIDTHS - 1) / 2) + wobble * rng.standard_normal()
-            one = (*held(prediction(located, times * sizes[-1]).interval, truth), WEIGHTS[kind])
+            one = (*held(prediction(located, Scale(times * sizes[-1])).interval, truth), WEIGHTS[kind])
             found.setdefault(f"rate at {times} times the widest, any verdict", []).append(one)
             if recommended:
                 found.setdefault(f"rate at {times} times the widest, recommended", []).append(one)
-        cost = regret(located[0], located[-1], planted.curves[-1])
+        shift = np.array([1.0, *[0.0] * (WIDTHS - 2), -1.0])
+        cost = regret(located[0], located[-1], planted.curves[-1], combination(shift, located))
         if cost is not None and cost.nats is not None and cost.ci_low is not None:
             high = math.inf if cost.ci_high is None else cost.ci_high
             interval = Interval(cost.nats, cost.ci_low, high)
